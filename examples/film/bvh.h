@@ -29,33 +29,29 @@ typedef struct {
 	int id; // triangle
 } hit;
 
-static node nodes[MAX_PATCHES * CUTS * CUTS];
-static leaf leaves[MAX_PATCHES * CUTS * CUTS * 2];
+static node nodes[MAX_TRIANGLES];
+static leaf leaves[MAX_TRIANGLES];
 static int node_count, leaf_count;
-static int order[MAX_PATCHES * CUTS * CUTS * 2];
+static int order[MAX_TRIANGLES];
+static box bounds[MAX_TRIANGLES]; // of each triangle
 
 static box box_empty(void) { return (box){grey(FAR), grey(-FAR)}; }
 static box box_add(box b, vec p) {
 	return (box){v3(fmin2(b.lo.x, p.x), fmin2(b.lo.y, p.y), fmin2(b.lo.z, p.z)),
 		v3(fmax2(b.hi.x, p.x), fmax2(b.hi.y, p.y), fmax2(b.hi.z, p.z))};
 }
-static box box_join(box a, box b) { return box_add(box_add(a, b.lo), b.hi); }
+static box box_join(box a, box b) {
+	return (box){v3(fmin2(a.lo.x, b.lo.x), fmin2(a.lo.y, b.lo.y), fmin2(a.lo.z, b.lo.z)),
+		v3(fmax2(a.hi.x, b.hi.x), fmax2(a.hi.y, b.hi.y), fmax2(a.hi.z, b.hi.z))};
+}
 static float box_area(box b) {
 	vec d = sub(b.hi, b.lo);
 	return d.x < 0 ? 0 : d.x * d.y + d.y * d.z + d.z * d.x;
 }
-static box triangle_box(int id) {
-	box b = box_empty();
-	for (int k = 0; k < 3; k++) b = box_add(b, triangles[id].p[k]);
-	return b;
-}
-static vec middle(int id) {
-	box b = triangle_box(id);
-	return scale(add(b.lo, b.hi), 0.5f);
-}
+static vec middle(int id) { return scale(add(bounds[id].lo, bounds[id].hi), 0.5f); }
 static box range_box(int from, int to) {
 	box b = box_empty();
-	for (int i = from; i < to; i++) b = box_join(b, triangle_box(order[i]));
+	for (int i = from; i < to; i++) b = box_join(b, bounds[order[i]]);
 	return b;
 }
 
@@ -66,7 +62,9 @@ static int bin_of(vec m, int a, box c) {
 }
 
 // split reorders [from, to) by the surface area heuristic and returns the cut.
-static int split(int from, int to) {
+// Deep down it halves instead, which bounds the depth and so the stacks below.
+static int split(int from, int to, int depth) {
+	if (depth > 10) return (from + to) / 2;
 	box c = box_empty();
 	for (int i = from; i < to; i++) c = box_add(c, middle(order[i]));
 	float best = FAR;
@@ -80,7 +78,7 @@ static int split(int from, int to) {
 		for (int i = from; i < to; i++) {
 			int k = bin_of(middle(order[i]), a, c);
 			n[k]++;
-			b[k] = box_join(b[k], triangle_box(order[i]));
+			b[k] = box_join(b[k], bounds[order[i]]);
 		}
 		box sum = box_empty();
 		for (int k = 0; k < BINS - 1; k++) {
@@ -123,7 +121,7 @@ static int32_t build_leaf(int from, int to) {
 	return ~leaf_count++;
 }
 
-static int32_t build(int from, int to) {
+static int32_t build(int from, int to, int depth) {
 	int at[5] = {from, to}, n = 1, mine = node_count++;
 	while (n < 4) { // open the largest child that is not a leaf yet
 		int pick = -1;
@@ -134,7 +132,7 @@ static int32_t build(int from, int to) {
 				if (a > most) most = a, pick = k;
 			}
 		if (pick < 0) break;
-		int cut = split(at[pick], at[pick + 1]);
+		int cut = split(at[pick], at[pick + 1], depth);
 		for (int k = n; k > pick; k--) at[k + 1] = at[k];
 		at[pick + 1] = cut;
 		n++;
@@ -146,7 +144,7 @@ static int32_t build(int from, int to) {
 			nodes[mine].box[a + 3][k] = axis(b.hi, a);
 		}
 		int32_t c = 0;
-		if (k < n) c = at[k + 1] - at[k] > 4 ? build(at[k], at[k + 1]) : build_leaf(at[k], at[k + 1]);
+		if (k < n) c = at[k + 1] - at[k] > 4 ? build(at[k], at[k + 1], depth + 1) : build_leaf(at[k], at[k + 1]);
 		nodes[mine].child[k] = c;
 	}
 	return mine;
@@ -154,8 +152,12 @@ static int32_t build(int from, int to) {
 
 static void bvh_build(void) {
 	node_count = leaf_count = 0;
-	for (int i = 0; i < triangle_count; i++) order[i] = i;
-	build(0, triangle_count);
+	for (int i = 0; i < triangle_count; i++) {
+		order[i] = i;
+		bounds[i] = box_empty();
+		for (int k = 0; k < 3; k++) bounds[i] = box_add(bounds[i], triangles[i].p[k]);
+	}
+	build(0, triangle_count, 0);
 }
 
 // leaf_hit tests four triangles (Moller and Trumbore, 1997) and returns a mask

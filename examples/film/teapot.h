@@ -11,6 +11,7 @@
 #define MAX_PATCHES 64
 #define MAX_POINTS 1024
 #define CUTS 14 // cells along each side of a patch
+#define MAX_TRIANGLES (MAX_PATCHES * CUTS * CUTS * 2)
 
 typedef struct {
 	vec p[3], n[3]; // corners and unit normals
@@ -24,7 +25,7 @@ enum { PART_RIM, PART_BODY, PART_HANDLE, PART_SPOUT, PART_KNOB, PART_LID, PART_B
 static int patch[MAX_PATCHES][16], patches;
 static vec point[MAX_POINTS];
 static int points;
-static triangle triangles[MAX_PATCHES * CUTS * CUTS * 2];
+static triangle triangles[MAX_TRIANGLES];
 static int triangle_count;
 
 static void fail(const char *what, const char *detail) {
