@@ -1,0 +1,47 @@
+# Everything a newcomer types: make demo, make test. The rest is for working on it.
+SHELL   := /bin/bash
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO      := go
+BUILD   := build
+# What the race detector covers: all but the chain, which is Cosmos' to race.
+PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2e|bench)(/|$$)')
+
+.PHONY: build test test-all race fuzz lint gen demo bench soak package guest clean
+
+build: ## both binaries, into build/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
+
+guest: ## the film's guest, from C
+	@packaging/needs.sh
+	$(MAKE) -s -C examples/film
+
+demo: build guest ## the main job on a local network, with results and a bill
+	@examples/film/demo.sh
+
+test: build guest ## what must pass before a commit
+	$(GO) test -timeout 14m ./...
+
+test-all: build guest ## test, and what takes longer
+	FALLOW_LONG=1 $(GO) test -timeout 40m ./...
+
+race: build guest
+	$(GO) test -race -timeout 30m $(PLAIN)
+
+fuzz: ## every fuzz target in turn, FUZZ_SECONDS in all (default 600)
+	@packaging/fuzz.sh
+
+lint:
+	@packaging/lint.sh
+
+gen: ## regenerate api/
+	api/gen.sh
+
+bench: build guest ## the table of docs/benchmarks.md
+	$(GO) run ./bench
+
+package: build ## man pages, systemd units and a deb, into dist/
+	@packaging/package.sh $(VERSION)
+
+clean:
+	rm -rf $(BUILD) dist out
