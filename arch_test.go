@@ -53,7 +53,7 @@ func rooms() []room {
 		{path: "api/provider", ours: plainAPI, third: with(proto, plainGen)},
 		{path: "api/lease", ours: plainAPI, third: with(proto, plainGen)},
 
-		{path: "wire", ours: with(pureRooms, plainAPI), third: with(proto, []string{"github.com/decred/"})},
+		{path: "wire", ours: with(pureRooms, plainAPI), third: with(proto, []string{"github.com/decred/", "golang.org/x/crypto"})},
 		{path: "formats", ours: pureRooms, third: []string{"github.com/goccy/go-yaml"}},
 		{path: "collect"},
 
