@@ -1,0 +1,5 @@
+//go:build !cgo || !linux
+
+package hardware
+
+func nvmlLibrary() GPULibrary { return nil }
