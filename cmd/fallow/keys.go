@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"fallow.network/keys"
+	"fallow.network/sdk"
+)
+
+// ring opens the home's keyring and config.
+func (a *app) ring() (sdk.Home, sdk.Config, *keys.Ring, error) {
+	h, err := a.homeDir()
+	if err != nil {
+		return h, sdk.Config{}, nil, err
+	}
+	config, err := h.Load()
+	if err != nil {
+		return h, config, nil, fail(exitUsage, err, "")
+	}
+	return h, config, h.Ring(config, a.in, a.err), nil
+}
+
+func newKeysCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "keys",
+		Short: "Account keys: add, list, show, export, import, delete",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newKeysAddCommand(a), newKeysListCommand(a), newKeysShowCommand(a), newKeysExportCommand(a), newKeysImportCommand(a), newKeysDeleteCommand(a))
+	return c
+}
+
+func newKeysAddCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "add NAME",
+		Short: "Make a key; its recovery words are shown once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, _, ring, err := a.ring()
+			if err != nil {
+				return err
+			}
+			k, words, err := ring.Create(args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"key": k, "mnemonic": words}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s  %s\n", k.Name, k.Account)
+				showMnemonic(w, words)
+				fmt.Fprintln(w)
+			})
+		},
+	}
+}
+
+func newKeysListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List keys; needs no passphrase",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, config, ring, err := a.ring()
+			if err != nil {
+				return err
+			}
+			all, err := ring.List()
+			if err != nil {
+				return err
+			}
+			return a.print(all, func(w io.Writer) {
+				if len(all) == 0 {
+					fmt.Fprintln(w, "no keys yet; make one with: fallow keys add NAME")
+					return
+				}
+				table(w, func(row func(...any)) {
+					for _, k := range all {
+						mark := ""
+						if k.Name == config.Account {
+							mark = "(signs)"
+						}
+						row(k.Name, k.Account, mark)
+					}
+				})
+			})
+		},
+	}
+}
+
+func newKeysShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "Show a key's account and public key",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, config, ring, err := a.ring()
+			if err != nil {
+				return err
+			}
+			k, err := ring.Show(nameOr(args, config.Account))
+			if err != nil {
+				return fail(exitNotFound, err, "see: fallow keys list")
+			}
+			return a.print(k, func(w io.Writer) {
+				fmt.Fprintf(w, "name        %s\naccount     %s\npublic key  %s\n", k.Name, k.Account, k.Public)
+			})
+		},
+	}
+}
+
+func nameOr(args []string, other string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return other
+}
+
+func newKeysExportCommand(a *app) *cobra.Command {
+	var hex bool
+	var to string
+	c := &cobra.Command{
+		Use:   "export NAME",
+		Short: "Export a key, armoured with a passphrase of its own, or as bare hex",
+		Long: `Export a key.
+
+By default it is sealed with a passphrase of its own, in the armoured form that
+Cosmos wallets and "fallowd keys import" read. --unsafe-hex prints the bare
+private key, which browser wallets import: whoever sees it owns the account.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, _, ring, err := a.ring()
+			if err != nil {
+				return err
+			}
+			s, err := ring.Secret(args[0])
+			if err != nil {
+				return fail(exitNotFound, err, "")
+			}
+			text := fmt.Sprintf("%x\n", s.Bytes())
+			if !hex {
+				words, err := a.ask("Passphrase for the exported key: ")
+				if err != nil {
+					return err
+				}
+				if text, err = s.Armor(words); err != nil {
+					return fail(exitUsage, err, "")
+				}
+			}
+			if to == "" {
+				_, err = io.WriteString(a.out, text)
+				return err
+			}
+			f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return fail(exitUsage, err, "")
+			}
+			_, err = f.WriteString(text)
+			return errors.Join(err, f.Close())
+		},
+	}
+	c.Flags().BoolVar(&hex, "unsafe-hex", false, "the bare private key in hex")
+	c.Flags().StringVarP(&to, "output", "o", "", "new file (mode 0600) instead of standard output")
+	return c
+}
+
+func newKeysImportCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import NAME [FILE]",
+		Short: "Import recovery words, an armoured key or a hex key, from a file or standard input",
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, _, ring, err := a.ring()
+			if err != nil {
+				return err
+			}
+			from := a.in
+			if len(args) == 2 {
+				f, err := os.Open(args[1])
+				if err != nil {
+					return fail(exitUsage, err, "")
+				}
+				defer f.Close()
+				from = f
+			} else if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				fmt.Fprintln(a.err, "Paste the words, the armoured key or the hex key, then end with Ctrl-D:")
+			}
+			text, err := io.ReadAll(io.LimitReader(from, 1<<16))
+			if err != nil {
+				return err
+			}
+			k, err := ring.Import(args[0], string(text), func() (string, error) { return a.ask("Passphrase of the armoured key: ") })
+			if err != nil {
+				return fail(exitUsage, err, "")
+			}
+			return a.print(k, func(w io.Writer) { fmt.Fprintf(w, "%s  %s\n", k.Name, k.Account) })
+		},
+	}
+}
+
+func newKeysDeleteCommand(a *app) *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a key from this machine",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if !yes {
+				return fail(exitUsage, fmt.Errorf("deleting %s loses its money unless its words are written down", args[0]), "say --yes to do it")
+			}
+			_, _, ring, err := a.ring()
+			if err != nil {
+				return err
+			}
+			if err := ring.Delete(args[0]); err != nil {
+				return fail(exitNotFound, err, "see: fallow keys list")
+			}
+			return a.print(map[string]string{"deleted": args[0]}, func(w io.Writer) { fmt.Fprintln(w, "deleted", args[0]) })
+		},
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "its words are written down")
+	return c
+}
+
+// ask reads one secret line: without echo at a terminal, else from the input.
+func (a *app) ask(prompt string) (string, error) {
+	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(a.err, prompt)
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(a.err)
+		return string(b), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(a.in, 4096)).ReadString('\n')
+	if err != nil && line == "" {
+		return "", fail(exitUsage, errors.New("no passphrase on standard input"), "")
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}

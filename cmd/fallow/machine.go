@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"fallow.network"
+	"fallow.network/keys"
+	"fallow.network/sdk"
+)
+
+func machineVerbs(a *app) []*cobra.Command {
+	return []*cobra.Command{newInitCommand(a), newJoinCommand(a), newDoctorCommand(a), newVersionCommand(a)}
+}
+
+func newVersionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the program's and the protocol's version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := map[string]string{"version": version, "protocol": fallow.Protocol, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			return a.print(v, func(w io.Writer) {
+				fmt.Fprintf(w, "fallow %s (%s, %s, %s)\n", version, fallow.Protocol, v["platform"], v["go"])
+			})
+		},
+	}
+}
+
+func newInitCommand(a *app) *cobra.Command {
+	var passphraseFile string
+	var draw bool
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make a home: config and an account key",
+		Long: `Make a home: config and an account key.
+
+The account's recovery words are shown once. Write them down: they are the
+only way back to its money when this machine is lost.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			h, err := a.homeDir()
+			if err != nil {
+				return err
+			}
+			if _, err := os.Stat(h.ConfigFile()); err == nil {
+				return fail(exitBusy, fmt.Errorf("%s is a home already", h), "use it as it is, or name another with --home DIR")
+			}
+			if err := os.MkdirAll(string(h), 0o700); err != nil {
+				return err
+			}
+			config := sdk.Default()
+			if passphraseFile != "" {
+				if config.PassphraseFile, err = filepath.Abs(passphraseFile); err != nil {
+					return err
+				}
+			}
+			if draw {
+				if err := keys.WritePassphrase(h.PassphraseFile()); err != nil {
+					return err
+				}
+			}
+			k, words, err := h.Ring(config, a.in, a.err).Create(config.Account)
+			if err != nil {
+				return err
+			}
+			if err := h.Save(config); err != nil {
+				return err
+			}
+			return a.print(map[string]any{"home": h, "account": k.Account, "mnemonic": words}, func(w io.Writer) {
+				fmt.Fprintf(w, "home     %s\naccount  %s\n", h, k.Account)
+				showMnemonic(w, words)
+				fmt.Fprintf(w, "\nNext: fallow join NETWORK-FILE, or a network of your own with: fallow up\n")
+			})
+		},
+	}
+	c.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file (mode 0600) with the keyring's passphrase; default asks")
+	c.Flags().BoolVar(&draw, "draw-passphrase", false, "draw a passphrase and keep it in the home, for machines that unlock alone")
+	c.MarkFlagsMutuallyExclusive("passphrase-file", "draw-passphrase")
+	return c
+}
+
+func showMnemonic(w io.Writer, words string) {
+	fmt.Fprintf(w, "\nWrite these %d words down now; they are shown once and kept nowhere:\n\n", len(strings.Fields(words)))
+	for i, word := range strings.Fields(words) {
+		fmt.Fprintf(w, "  %2d %-10s", i+1, word)
+		if i%6 == 5 {
+			fmt.Fprintln(w)
+		}
+	}
+}
+
+func newJoinCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "join NETWORK-FILE|URL",
+		Short: "Join a network by its network file",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			h, err := a.homeDir()
+			if err != nil {
+				return err
+			}
+			b, err := readNetworkFile(c, args[0])
+			if err != nil {
+				return fail(exitUsage, fmt.Errorf("read the network file: %w", err), "")
+			}
+			n, err := sdk.ParseNetwork(b)
+			if err != nil {
+				return fail(exitUsage, fmt.Errorf("%s: %w", args[0], err), "")
+			}
+			if old, err := h.Network(); err == nil && old.Genesis != n.Genesis {
+				return fail(exitBusy, fmt.Errorf("%s has joined %s already", h, old.ChainID), "use another home with --home DIR")
+			}
+			if err := n.Save(h.NetworkFile()); err != nil {
+				return err
+			}
+			return a.print(n, func(w io.Writer) {
+				fmt.Fprintf(w, "joined %s: %d hubs, genesis %s\n", n.ChainID, len(n.Hubs), n.Genesis.Short())
+			})
+		},
+	}
+}
+
+// readNetworkFile takes a path or a URL.
+func readNetworkFile(c *cobra.Command, from string) ([]byte, error) {
+	if !strings.HasPrefix(from, "https://") && !strings.HasPrefix(from, "http://") {
+		return os.ReadFile(from)
+	}
+	req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, from, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{Timeout: 20 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err = errors.Join(err, resp.Body.Close()); err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", from, resp.Status)
+	}
+	return b, err
+}
+
+func newManCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "Write the manual pages",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			if err := doc.GenManTree(c.Root(), &doc.GenManHeader{Title: "FALLOW", Section: "1", Source: "fallow " + version}, args[0]); err != nil {
+				return err
+			}
+			n := 0
+			err := filepath.WalkDir(args[0], func(_ string, d fs.DirEntry, err error) error {
+				if err == nil && strings.HasSuffix(d.Name(), ".1") {
+					n++
+				}
+				return err
+			})
+			fmt.Fprintf(a.out, "%d pages in %s\n", n, args[0])
+			return err
+		},
+	}
+}
