@@ -54,12 +54,13 @@ int main(int argc, char **argv) {
 	int spp = number("SAMPLES", argv[5], 1, MAX_SPP);
 	float turn = 2 * PI * (float)frame / (float)frames;
 	teapot_read("/in/teapot.txt");
-	teapot_cut(cosf(turn + 0.6f), sinf(turn + 0.6f), 0.01f);
+	teapot_cut(turn + 0.6f);
 	bvh_build();
 	sampler_tables(spp);
+	lamps_arrange();
 
 	float sway = 0.20f * sinf(turn), height_of_eye = 3.5f + 0.35f * cosf(turn);
-	vec target = v3(0, 0.75f, 0), eye = v3(12.2f * sinf(sway), height_of_eye, 12.2f * cosf(sway));
+	vec target = v3(0, 0.85f, 0), eye = v3(11.6f * sinf(sway), height_of_eye, 11.6f * cosf(sway));
 	vec ahead = unit(sub(target, eye)), right = unit(cross(ahead, v3(0, 1, 0))), up = cross(right, ahead);
 	float half = 0.268f;
 	layer matt, shine;

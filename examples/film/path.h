@@ -52,7 +52,7 @@ static inline void see(vec o, vec d, spot *s) {
 	}
 	s->start = along(add(s->p, lift), s->flat, 5e-4f);
 	s->p = along(s->p, s->flat, 5e-4f);
-	s->paint = glaze_paint(t, t->local);
+	s->paint = glaze_paint(t->part, turned_back(s->p));
 }
 
 // bounce mirrors d at s, and never into the surface.
@@ -74,47 +74,45 @@ static inline vec blurred(vec r, float blur, vec n, sampler *rng) {
 // lit estimates irradiance/pi at a matt point: every lamp and its image in the
 // floor make an offer, one is drawn by brightness, and shadow is tested for it.
 static vec lit(vec p, vec n, int mirror_too, sampler *rng) {
-	vec offer[2 * LAMPS], to[2 * LAMPS];
-	float sum = 0, share[2 * LAMPS];
-	pair q = draw(rng), pick = draw(rng);
-	int count = mirror_too ? 2 * LAMPS : LAMPS;
-	for (int i = 0; i < count; i++) {
-		const lamp *l = &lamps[i % LAMPS];
-		vec ln = face_normal[l->face], lp = add(l->corner, add(scale(l->a, q.u), scale(l->b, q.v)));
-		share[i] = 0;
-		if (i >= LAMPS) lp.y = -lp.y, ln.y = -ln.y;
-		vec d = sub(lp, p);
-		float here = dot(d, n), there = -dot(d, ln), d2 = dot(d, d);
-		if (here <= 0 || there <= 0) continue;
-		float area = sqrtf(dot(l->a, l->a) * dot(l->b, l->b));
-		vec c = scale(l->glow, here * there * area / (PI * d2 * d2));
-		if (i >= LAMPS) {
-			float k = p.y / (p.y - lp.y);
-			c = mul(c, floor_mirror(along(p, d, k), -d.y / sqrtf(d2)));
-		}
-		offer[i] = c;
-		to[i] = d;
-		sum += share[i] = luminance(c);
-	}
+#define ROW(x) wasm_v128_load(x)
+#define ALL(x) wasm_f32x4_splat(x)
+#define ADD wasm_f32x4_add
+#define SUB wasm_f32x4_sub
+#define MUL wasm_f32x4_mul
+	pair q = draw(rng);
+	v128_t u = ALL(q.u), v = ALL(q.v), none = ALL(0);
+	v128_t dx = SUB(ADD(ROW(image_corner[0]), ADD(MUL(ROW(image_a[0]), u), MUL(ROW(image_b[0]), v))), ALL(p.x));
+	v128_t dy = SUB(ADD(ROW(image_corner[1]), ADD(MUL(ROW(image_a[1]), u), MUL(ROW(image_b[1]), v))), ALL(p.y));
+	v128_t dz = SUB(ADD(ROW(image_corner[2]), ADD(MUL(ROW(image_a[2]), u), MUL(ROW(image_b[2]), v))), ALL(p.z));
+	v128_t here = ADD(ADD(MUL(dx, ALL(n.x)), MUL(dy, ALL(n.y))), MUL(dz, ALL(n.z)));
+	v128_t there = ADD(ADD(MUL(dx, ROW(image_normal[0])), MUL(dy, ROW(image_normal[1]))), MUL(dz, ROW(image_normal[2])));
+	v128_t d2 = ADD(ADD(MUL(dx, dx), MUL(dy, dy)), MUL(dz, dz));
+	v128_t form = MUL(wasm_f32x4_pmax(here, none), wasm_f32x4_pmax(wasm_f32x4_neg(there), none));
+	form = wasm_f32x4_div(form, wasm_f32x4_pmax(MUL(d2, d2), ALL(1e-6f)));
+	float f[4], x[4], y[4], z[4], share[4], sum = 0;
+	wasm_v128_store(f, form), wasm_v128_store(share, MUL(form, ROW(image_power)));
+	wasm_v128_store(x, dx), wasm_v128_store(y, dy), wasm_v128_store(z, dz);
+#undef ROW
+#undef ALL
+#undef ADD
+#undef SUB
+#undef MUL
+	int count = mirror_too ? 2 * LAMPS : LAMPS, i = -1;
+	for (int k = 0; k < count; k++) sum += share[k];
 	if (sum <= 0) return grey(0);
-	float at = pick.u * sum;
-	int i = -1;
+	float at = draw(rng).u * sum;
 	for (int k = 0; k < count; k++)
 		if (share[k] > 0) {
 			i = k;
 			if (at < share[k]) break;
 			at -= share[k];
 		}
-	vec d = to[i];
-	if (i < LAMPS) {
-		if (blocked(p, d, 0.999f)) return grey(0);
-	} else {
-		float k = p.y / -d.y;
-		if (blocked(p, d, k)) return grey(0);
-		vec up = v3(d.x, -d.y, d.z);
-		if (blocked(along(v3(p.x, 0, p.z), v3(d.x, 0, d.z), k), up, (1 - k) * 0.999f)) return grey(0);
-	}
-	return scale(offer[i], sum / share[i]);
+	vec d = v3(x[i], y[i], z[i]), light = scale(image_glow[i], f[i] * sum / share[i]);
+	if (i < LAMPS) return blocked(p, d, 0.999f) ? grey(0) : light;
+	float k = p.y / -d.y; // where the way meets the floor
+	vec q0 = along(v3(p.x, 0, p.z), v3(d.x, 0, d.z), k);
+	if (blocked(p, d, k) || blocked(q0, v3(d.x, -d.y, d.z), (1 - k) * 0.999f)) return grey(0);
+	return mul(light, floor_mirror(q0, -d.y / sqrtf(dot(d, d))));
 }
 
 static inline vec gold_at(float cosine) {
@@ -160,7 +158,7 @@ static vec radiance(vec o, vec d, int lamps_seen, int matt, sampler *rng) {
 		sum = add(sum, mul(carry, lit(s.start, s.n, 1, rng)));
 		if (++matt > MAX_MATT) break;
 		if (matt > 1) { // Russian roulette, by what the path still carries
-			float live = fmin2(0.95f, fmax2(carry.x, fmax2(carry.y, carry.z)));
+			float live = 0.8f * fmin2(1, fmax2(carry.x, fmax2(carry.y, carry.z)));
 			if (draw(rng).u >= live) break;
 			carry = scale(carry, 1 / live);
 		}
@@ -217,7 +215,7 @@ static void look_along(vec o, vec d, sampler *rng, look *out) {
 		out->albedo = mul(carry, s.paint);
 		if (s.face < 0) {
 			float f = schlick(COAT, cosine);
-			vec gloss = held(radiance(s.p, bounce(d, &s), 1, 1, rng), BRIGHTEST);
+			vec gloss = held(radiance(s.p, bounce(d, &s), 1, 2, rng), BRIGHTEST);
 			out->shine = add(out->shine, scale(mul(carry, gloss), f));
 			out->albedo = scale(out->albedo, 1 - f);
 		}

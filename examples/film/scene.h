@@ -15,7 +15,7 @@ static const vec face_paint[FACES] = {
 	{0.045f, 0.24f, 0.30f}, // petrol
 	{0, 0, 0},
 	{0.78f, 0.76f, 0.72f},
-	{0.70f, 0.63f, 0.52f}, // sand
+	{0.46f, 0.38f, 0.28f}, // sand
 	{0.30f, 0.29f, 0.28f},
 };
 
@@ -30,6 +30,25 @@ static const lamp lamps[LAMPS] = {
 	{{-2.2f, 7.5f, -0.8f}, {4.4f, 0, 0}, {0, 0, 3.2f}, {11.5f, 10.2f, 8.4f}, CEILING},
 	{{6.5f, 1.6f, 2.0f}, {0, 4.6f, 0}, {0, 0, 1.6f}, {7.0f, 9.0f, 11.5f}, RIGHT},
 };
+
+// The lamps and, after them, their images in the floor, one in each lane.
+static float image_corner[3][4], image_a[3][4], image_b[3][4], image_normal[3][4], image_power[4];
+static vec image_glow[4]; // radiance * area / pi
+
+static void lamps_arrange(void) {
+	for (int i = 0; i < 2 * LAMPS; i++) {
+		const lamp *l = &lamps[i % LAMPS];
+		for (int k = 0; k < 3; k++) {
+			float side = i >= LAMPS && k == 1 ? -1 : 1; // upside down
+			image_corner[k][i] = side * axis(l->corner, k);
+			image_a[k][i] = side * axis(l->a, k);
+			image_b[k][i] = side * axis(l->b, k);
+			image_normal[k][i] = side * axis(face_normal[l->face], k);
+		}
+		image_glow[i] = scale(l->glow, sqrtf(dot(l->a, l->a) * dot(l->b, l->b)) / PI);
+		image_power[i] = luminance(image_glow[i]) * (i < LAMPS ? 1 : 0.7f);
+	}
+}
 
 // room_exit gives the distance at which a ray from inside meets the room.
 static inline float room_exit(vec o, vec d, int *face) {
@@ -76,11 +95,18 @@ static const vec GOLD = {0.98f, 0.70f, 0.32f}, GLAZE = {0.86f, 0.83f, 0.77f}, CO
 
 static inline int is_gold(int part) { return part == PART_RIM || part == PART_KNOB; }
 
-// glaze_paint is the colour under the glaze.
-static inline vec glaze_paint(const triangle *t, vec local) {
-	(void)t;
-	(void)local;
-	return GLAZE;
+// glaze_paint is the colour under the glaze at p, the pot not turned: a band of
+// lozenges about the belly between two lines, and a ring on the lid.
+static inline vec glaze_paint(int part, vec p) {
+	float r = sqrtf(p.x * p.x + p.z * p.z);
+	if (part == PART_LID && r > 1.02f && r < 1.12f) return COBALT;
+	if (part != PART_BODY || p.y < 0.5f || p.y > 1.9f) return GLAZE;
+	if (p.y < 0.58f || p.y > 1.82f) return COBALT;
+	if (p.y < 0.68f || p.y > 1.72f) return GLAZE;
+	float around = atan2f(p.x, p.z) * (18 / (2 * PI)) + 32, up = (p.y - 1.2f) / 0.52f;
+	float x = fabsf(around - floorf(around) - 0.5f) * 2, y = fabsf(up);
+	float reach = x + y;
+	return reach < 0.62f ? COBALT : reach < 0.74f ? GLAZE : reach < 0.9f ? COBALT : GLAZE;
 }
 
 #endif

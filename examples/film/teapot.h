@@ -15,7 +15,6 @@
 
 typedef struct {
 	vec p[3], n[3]; // corners and unit normals
-	vec local;      // first corner before it is turned, for patterns
 	int part;
 } triangle;
 
@@ -98,10 +97,20 @@ static vec surface(const vec c[16], float u, float v, vec *normal) {
 	return p;
 }
 
-// teapot_cut tessellates every patch, turned by the angle whose cosine and
-// sine are given, and stood lift above the floor.
-static void teapot_cut(float cosine, float sine, float lift) {
-	static vec at[CUTS + 1][CUTS + 1], normal[CUTS + 1][CUTS + 1], local[CUTS + 1][CUTS + 1];
+#define LIFT 0.01f // the pot stands this much above the mirror
+static float turn_cosine = 1, turn_sine;
+
+static inline vec turned(vec p) {
+	return v3(p.x * turn_cosine + p.z * turn_sine, p.y, p.z * turn_cosine - p.x * turn_sine);
+}
+static inline vec turned_back(vec p) {
+	return v3(p.x * turn_cosine - p.z * turn_sine, p.y, p.z * turn_cosine + p.x * turn_sine);
+}
+
+// teapot_cut tessellates every patch, turned by an angle in radians.
+static void teapot_cut(float angle) {
+	turn_cosine = cosf(angle), turn_sine = sinf(angle);
+	static vec at[CUTS + 1][CUTS + 1], normal[CUTS + 1][CUTS + 1];
 	triangle_count = 0;
 	for (int i = 0; i < patches; i++) {
 		vec c[16];
@@ -118,9 +127,9 @@ static void teapot_cut(float cosine, float sine, float lift) {
 				if (dot(n, n) < 1e-8f) // a pole: look beside it
 					surface(c, clampf(u, 0.002f, 0.998f), clampf(v, 0.002f, 0.998f), &n);
 				n = unit(n);
-				local[a][b] = p;
-				at[a][b] = v3(p.x * cosine + p.z * sine, p.y + lift, p.z * cosine - p.x * sine);
-				normal[a][b] = v3(n.x * cosine + n.z * sine, n.y, n.z * cosine - n.x * sine);
+				at[a][b] = turned(p);
+				at[a][b].y += LIFT;
+				normal[a][b] = turned(n);
 			}
 		for (int a = 0; a < CUTS; a++)
 			for (int b = 0; b < CUTS; b++)
@@ -131,7 +140,6 @@ static void teapot_cut(float cosine, float sine, float lift) {
 						t->p[k] = at[ka[k]][kb[k]];
 						t->n[k] = normal[ka[k]][kb[k]];
 					}
-					t->local = local[a][b];
 					t->part = part;
 					vec area = cross(sub(t->p[1], t->p[0]), sub(t->p[2], t->p[0]));
 					if (dot(area, area) > 1e-14f) triangle_count++; // no slivers at poles
