@@ -1,0 +1,102 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stopWait is how long a party may take to settle and leave.
+const stopWait = 20 * time.Second
+
+// child is a party's process, brought back when it dies unless told not to.
+type child struct {
+	party
+	log     string
+	restart bool
+	events  func(name, what string)
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+}
+
+// run keeps the party up until ctx ends, then lets it leave in peace.
+func (c *child) run(ctx context.Context, started func(pid int)) error {
+	backoff := time.Second
+	for {
+		begun := time.Now()
+		err := c.once(ctx, started)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !c.restart:
+			c.events(c.name, fmt.Sprintf("ended (%v) and stays away", err))
+			<-ctx.Done()
+			return nil
+		}
+		if time.Since(begun) > time.Minute {
+			backoff = time.Second
+		}
+		c.events(c.name, fmt.Sprintf("ended (%v); back in %s", err, backoff))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, 30*time.Second)
+	}
+}
+
+// once starts the process and waits for its end. The process is not tied to
+// ctx: it gets a SIGTERM when ctx ends, and a SIGKILL only after stopWait.
+func (c *child) once(ctx context.Context, started func(pid int)) error {
+	f, err := os.OpenFile(c.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopWait
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Stdout, cmd.Stderr = f, f
+	cmd.SysProcAttr = childAttributes()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", filepath.Base(c.argv[0]), err)
+	}
+	c.mu.Lock()
+	c.cmd = cmd
+	c.mu.Unlock()
+	started(cmd.Process.Pid)
+	err = cmd.Wait()
+	if err == nil {
+		err = errors.New("exit status 0")
+	}
+	return err
+}
+
+// lastLines is the end of a party's log, for an error that names the cause.
+func lastLines(path string, n int64) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() > n {
+		if _, err := f.Seek(-n, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, n))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
