@@ -1,0 +1,406 @@
+// Package p2p carries the market's requests between machines: Connect RPC and
+// plain HTTP over libp2p streams, through NATs and relays where it must.
+//
+// Its one invariant: a request's sender has proved the Ed25519 key that
+// PeerKey gives, on whatever path the bytes came.
+//
+// It knows no message of the market, and no other room knows libp2p.
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"fallow.network"
+)
+
+// punchWait is how long Connect waits for a relayed connection to become a
+// direct one. Between two cone NATs that took 18 ms after the relayed dial.
+const punchWait = 2 * time.Second
+
+// Host is one identity on the network. Its methods may be called at once
+// from many goroutines. Close it.
+type Host struct {
+	cfg    Config
+	log    *slog.Logger
+	key    fallow.Key
+	p2p    host.Host
+	client *http.Client
+	relays []*reservation
+	// punches says that a relayed connection may become a direct one.
+	punches bool
+
+	ctx      context.Context // ends when the host closes
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	requests *gate
+
+	mu      sync.Mutex
+	closed  bool
+	server  *http.Server
+	changed chan struct{}
+}
+
+// New starts a host; ctx bounds only the start.
+//
+// A tenant without Listen is a light host, of which one process may have
+// many, one for each lease's session key: no socket until it dials, no relay,
+// no NAT services. One costs about 3 ms, 16 goroutines and
+// 0.4 MiB; each connection that it opens is a TLS handshake of its own.
+// It reaches providers behind a NAT through their relays, and is met halfway
+// only when it listens.
+func New(ctx context.Context, cfg Config) (*Host, error) {
+	p, err := cfg.parse()
+	if err != nil {
+		return nil, fmt.Errorf("p2p host: %w", err)
+	}
+	if cfg.MaxPeers == 0 {
+		cfg.MaxPeers = defaultPeers
+	}
+	h := &Host{cfg: cfg, log: cfg.Log, key: publicOf(cfg.Identity), requests: newGate(), changed: make(chan struct{})}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	opts, err := h.options(p)
+	if err != nil {
+		return nil, fmt.Errorf("p2p host: %w", err)
+	}
+	if h.p2p, err = libp2p.New(opts...); err != nil {
+		return nil, fmt.Errorf("p2p host: %w", err)
+	}
+	// Requests outlive the call that starts the host; Close ends them.
+	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	h.client = &http.Client{Transport: h.transport()}
+	if err := h.follow(); err != nil {
+		return nil, errors.Join(fmt.Errorf("p2p host: %w", err), h.Close())
+	}
+	return h, nil
+}
+
+func (h *Host) options(p parsed) ([]libp2p.Option, error) {
+	priv, err := crypto.UnmarshalEd25519PrivateKey(h.cfg.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	rm, err := resources(h.cfg.Role, h.cfg.MaxPeers)
+	if err != nil {
+		return nil, err
+	}
+	low, high := 160, 192
+	if h.cfg.Role == RoleHub {
+		low, high = h.cfg.MaxPeers, h.cfg.MaxPeers+h.cfg.MaxPeers/8+1
+	}
+	cm, err := connmgr.NewConnManager(low, high)
+	if err != nil {
+		return nil, err
+	}
+	// The order of TCP's security is libp2p's: TLS first, then noise.
+	opts := []libp2p.Option{
+		libp2p.Identity(priv),
+		libp2p.UserAgent(fallow.Protocol),
+		libp2p.ResourceManager(rm),
+		libp2p.ConnectionManager(cm),
+		libp2p.ConnectionGater(gater{}),
+		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Transport(quic.NewTransport),
+		libp2p.SwarmOpts(swarm.WithDialRanker(tcpFirst)),
+		libp2p.AddrsFactory(func(known []ma.Multiaddr) []ma.Multiaddr { return h.announced(known, p.announce) }),
+	}
+	if h.cfg.Metrics == nil {
+		opts = append(opts, libp2p.DisableMetrics())
+	} else {
+		opts = append(opts, libp2p.PrometheusRegisterer(h.cfg.Metrics))
+	}
+	if len(p.listen) == 0 {
+		opts = append(opts, libp2p.NoListenAddrs, libp2p.DisableIdentifyAddressDiscovery())
+	} else {
+		opts = append(opts, libp2p.ListenAddrs(p.listen...))
+	}
+	opts = append(opts, libp2p.EnableRelay()) // dialing through relays, after NoListenAddrs
+	switch h.cfg.Role {
+	case RoleHub:
+		opts = append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableNATService(), libp2p.EnableAutoNATv2(),
+			libp2p.EnableRelayService(relay.WithResources(relayResources(h.cfg.MaxPeers)), relay.WithACL(relayACL{h.cfg.RelayAllow})))
+	default:
+		switch {
+		case h.cfg.Public:
+			opts = append(opts, libp2p.ForceReachabilityPublic())
+		case p.wild:
+			opts = append(opts, libp2p.ForceReachabilityPrivate(), libp2p.EnableAutoNATv2())
+		}
+		// A puncher on loopback would wait for a public address for ever.
+		if h.punches = p.wild; h.punches {
+			opts = append(opts, libp2p.EnableHolePunching())
+		}
+	}
+	if h.cfg.Role == RoleProvider {
+		for _, info := range p.relays {
+			h.relays = append(h.relays, newReservation(info))
+		}
+	}
+	return opts, nil
+}
+
+// announced is what others are told: what libp2p knows, the announced
+// addresses, and a path through each relay that keeps a reservation.
+func (h *Host) announced(known, announce []ma.Multiaddr) []ma.Multiaddr {
+	out := slices.Clone(known)
+	out = append(out, announce...)
+	for _, r := range h.relays {
+		out = append(out, r.paths()...)
+	}
+	return ma.Unique(out)
+}
+
+// follow starts what a host does by itself: tells of changed addresses and
+// keeps reservations.
+func (h *Host) follow() error {
+	sub, err := h.p2p.EventBus().Subscribe(new(event.EvtLocalAddressesUpdated))
+	if err != nil {
+		return fmt.Errorf("follow addresses: %w", err)
+	}
+	h.wg.Go(func() {
+		defer func() { _ = sub.Close() }()
+		for {
+			select {
+			case <-h.ctx.Done():
+				return
+			case _, ok := <-sub.Out():
+				if !ok {
+					return
+				}
+				h.notify()
+			}
+		}
+	})
+	if len(h.relays) > 0 {
+		h.p2p.Network().Notify(&network.NotifyBundle{DisconnectedF: func(n network.Network, c network.Conn) {
+			for _, r := range h.relays {
+				if r.info.ID == c.RemotePeer() && n.Connectedness(r.info.ID) != network.Connected {
+					r.lost()
+				}
+			}
+		}})
+	}
+	for _, r := range h.relays {
+		h.wg.Go(func() { h.keep(r) })
+	}
+	return nil
+}
+
+func (h *Host) notify() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// Changed is closed when Addrs may give something else than before; call it
+// again for the next time.
+func (h *Host) Changed() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.changed
+}
+
+// Key is this host's own key.
+func (h *Host) Key() fallow.Key { return h.key }
+
+// PeerID is this host's own name on the network.
+func (h *Host) PeerID() string { return h.p2p.ID().String() }
+
+// Addrs are full multiaddrs, /…/p2p/ID, at which others can reach this host,
+// those through relays included; direct ones come first.
+func (h *Host) Addrs() []string {
+	suffix := "/p2p/" + h.p2p.ID().String()
+	var direct, circuits []string
+	for _, a := range h.p2p.Addrs() {
+		if relayed(a) {
+			circuits = append(circuits, a.String()+suffix)
+		} else {
+			direct = append(direct, a.String()+suffix)
+		}
+	}
+	return append(direct, circuits...)
+}
+
+// Connect opens a connection to the peer that addrs name, or keeps the one
+// there is, and remembers the addresses, so that requests dial again after a
+// cut. All must end in the same /p2p/ID; at most the first 32 are tried. When
+// the peer answers through a relay and both sides can, it waits up to two
+// seconds for the direct path.
+func (h *Host) Connect(ctx context.Context, addrs []string) (fallow.Key, error) {
+	addrs = addrs[:min(len(addrs), maxAddrs)]
+	parsed, err := parseAddrs("peer", addrs, maxAddrs)
+	if err != nil {
+		return fallow.Key{}, fmt.Errorf("connect: %w", err)
+	}
+	infos, err := peer.AddrInfosFromP2pAddrs(parsed...)
+	if err != nil {
+		return fallow.Key{}, fmt.Errorf("connect: %w; want full addresses that end in /p2p/ID", err)
+	}
+	if len(infos) != 1 {
+		return fallow.Key{}, fmt.Errorf("connect: the addresses name %d peers: want one", len(infos))
+	}
+	k, err := keyOf(infos[0].ID)
+	if err != nil {
+		return fallow.Key{}, fmt.Errorf("connect: %w", err)
+	}
+	if err := h.dial(ctx, infos[0]); err != nil {
+		return fallow.Key{}, fmt.Errorf("connect to %s: %w", infos[0].ID, err)
+	}
+	return k, nil
+}
+
+func (h *Host) dial(ctx context.Context, info peer.AddrInfo) error {
+	h.p2p.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.RecentlyConnectedAddrTTL)
+	// Who asks by name wants a try now, whatever failed a moment ago.
+	if s, ok := h.p2p.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(info.ID)
+	}
+	if err := h.p2p.Connect(ctx, info); err != nil {
+		return err
+	}
+	if h.punches {
+		h.awaitDirect(ctx, info.ID)
+	}
+	return nil
+}
+
+// awaitDirect gives hole punching its time; the relayed path stays if it fails.
+func (h *Host) awaitDirect(ctx context.Context, id peer.ID) {
+	direct := make(chan struct{}, 1)
+	n := &network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
+		if c.RemotePeer() == id && !relayed(c.RemoteMultiaddr()) {
+			select {
+			case direct <- struct{}{}:
+			default:
+			}
+		}
+	}}
+	h.p2p.Network().Notify(n)
+	defer h.p2p.Network().StopNotify(n)
+	if h.direct(id) {
+		return
+	}
+	t := time.NewTimer(punchWait)
+	defer t.Stop()
+	select {
+	case <-direct:
+	case <-t.C:
+	case <-ctx.Done():
+	case <-h.ctx.Done():
+	}
+}
+
+// Direct says whether a connection to k exists that leads through no relay.
+func (h *Host) Direct(k fallow.Key) bool {
+	id, err := idOf(k)
+	return err == nil && h.direct(id)
+}
+
+func (h *Host) direct(id peer.ID) bool {
+	return slices.ContainsFunc(h.p2p.Network().ConnsToPeer(id), func(c network.Conn) bool {
+		return !c.IsClosed() && !relayed(c.RemoteMultiaddr())
+	})
+}
+
+// Connected says whether a connection to k exists, on whatever path.
+func (h *Host) Connected(k fallow.Key) bool {
+	id, err := idOf(k)
+	return err == nil && len(h.p2p.Network().ConnsToPeer(id)) > 0
+}
+
+// Disconnect closes all connections to k; its requests in flight fail.
+func (h *Host) Disconnect(k fallow.Key) error {
+	id, err := idOf(k)
+	if err != nil {
+		return err
+	}
+	return h.p2p.Network().ClosePeer(id)
+}
+
+// Peers is how many peers this host is connected to.
+func (h *Host) Peers() int { return len(h.p2p.Network().Peers()) }
+
+// Ping measures one round trip to k, connected before.
+func (h *Host) Ping(ctx context.Context, k fallow.Key) (time.Duration, error) {
+	id, err := idOf(k)
+	if err != nil {
+		return 0, fmt.Errorf("ping: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	select {
+	case r, ok := <-ping.Ping(network.WithAllowLimitedConn(ctx, "ping"), h.p2p, id):
+		if !ok {
+			return 0, fmt.Errorf("ping %s: the peer went away", id)
+		}
+		if r.Error != nil {
+			return 0, fmt.Errorf("ping %s: %w", id, r.Error)
+		}
+		return r.RTT, nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("ping %s: %w", id, ctx.Err())
+	}
+}
+
+// Shutdown lets requests in flight finish until ctx ends, then closes.
+func (h *Host) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	server := h.server
+	h.mu.Unlock()
+	if server != nil {
+		if err := server.Shutdown(ctx); err != nil && ctx.Err() == nil {
+			return errors.Join(err, h.Close())
+		}
+	}
+	return h.Close()
+}
+
+// Close cuts all connections and waits for handlers and goroutines.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	server := h.server
+	h.mu.Unlock()
+	h.cancel()
+	var errs []error
+	if server != nil {
+		if err := server.Close(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	h.client.CloseIdleConnections()
+	if err := h.p2p.Close(); err != nil {
+		errs = append(errs, err)
+	}
+	h.requests.wait()
+	h.wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,185 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/net/gostream"
+)
+
+// rpcProtocol carries unencrypted HTTP/2: the connection below it is already
+// encrypted and both ends have proved their keys.
+const rpcProtocol = protocol.ID("/fallow/rpc/h2c/1")
+
+// HTTP/2 flow control. A hub has many peers and small messages; the others
+// move blobs.
+func frames(role Role) *http.HTTP2Config {
+	c := &http.HTTP2Config{
+		MaxConcurrentStreams:          256,
+		MaxReceiveBufferPerStream:     4 << 20,
+		MaxReceiveBufferPerConnection: 16 << 20,
+		MaxReadFrameSize:              256 << 10,
+		SendPingTimeout:               15 * time.Second,
+		PingTimeout:                   15 * time.Second,
+		WriteByteTimeout:              30 * time.Second,
+	}
+	if role == RoleHub {
+		c.MaxReceiveBufferPerStream = 256 << 10
+		c.MaxReceiveBufferPerConnection = 1 << 20
+		c.MaxReadFrameSize = 64 << 10
+	}
+	return c
+}
+
+func unencrypted() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// ErrServing is a second Serve on one host.
+var ErrServing = errors.New("this host already serves a handler")
+
+// Serve answers requests of peers with handler until the host closes; it
+// returns at once. Inside handler PeerKey gives who asks.
+func (h *Host) Serve(handler http.Handler) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
+	if h.server != nil {
+		return ErrServing
+	}
+	l, err := gostream.Listen(h.p2p, rpcProtocol)
+	if err != nil {
+		return fmt.Errorf("listen for requests: %w", err)
+	}
+	h.server = &http.Server{
+		Handler:           h.admitted(handler),
+		Protocols:         unencrypted(),
+		HTTP2:             frames(h.cfg.Role),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       10 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return h.ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			id, err := peer.Decode(c.RemoteAddr().String())
+			if err != nil {
+				return ctx
+			}
+			k, err := keyOf(id)
+			if err != nil {
+				return ctx
+			}
+			return WithPeerKey(ctx, k)
+		},
+	}
+	h.wg.Go(func() {
+		if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) && h.ctx.Err() == nil {
+			h.log.Error("serving requests ended", slog.Any("error", err))
+		}
+	})
+	return nil
+}
+
+// admitted refuses requests without a proven key and asks the Admit hook.
+func (h *Host) admitted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.requests.enter() {
+			http.Error(w, "this host is closing", http.StatusServiceUnavailable)
+			return
+		}
+		defer h.requests.leave()
+		k, ok := PeerKey(r.Context())
+		if !ok {
+			http.Error(w, "the connection proves no ed25519 key", http.StatusForbidden)
+			return
+		}
+		if h.cfg.Admit != nil {
+			if err := h.cfg.Admit(k, r.URL.Path); err != nil {
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, err.Error(), http.StatusTooManyRequests)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// HTTPClient sends requests to peers: URLs are http://<peer id>/…, as URL
+// makes them. One stream to each peer carries all requests. The peer must
+// have been connected to before, or its addresses be known.
+func (h *Host) HTTPClient() *http.Client { return h.client }
+
+func (h *Host) transport() *http.Transport {
+	return &http.Transport{
+		Protocols:          unencrypted(),
+		HTTP2:              frames(h.cfg.Role),
+		DisableCompression: true,
+		IdleConnTimeout:    5 * time.Minute,
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, fmt.Errorf("dial %q: %w", addr, err)
+			}
+			id, err := peer.Decode(name)
+			if err != nil {
+				return nil, fmt.Errorf("dial %q: not a peer id: %w", name, err)
+			}
+			return gostream.Dial(network.WithAllowLimitedConn(ctx, "rpc"), h.p2p, id, rpcProtocol)
+		},
+	}
+}
+
+// gate counts requests in flight, so that closing waits for their handlers.
+type gate struct {
+	mu     sync.Mutex
+	n      int
+	shut   bool
+	closed chan struct{} // once shut and empty
+}
+
+func newGate() *gate { return &gate{closed: make(chan struct{})} }
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return false
+	}
+	g.n++
+	return true
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.n--
+	if g.shut && g.n == 0 {
+		close(g.closed)
+	}
+}
+
+// wait lets nobody in any more and returns when the last has left.
+func (g *gate) wait() {
+	g.mu.Lock()
+	if !g.shut {
+		g.shut = true
+		if g.n == 0 {
+			close(g.closed)
+		}
+	}
+	g.mu.Unlock()
+	<-g.closed
+}

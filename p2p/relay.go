@@ -1,0 +1,120 @@
+package p2p
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	reserveTimeout = 15 * time.Second
+	retryFirst     = 250 * time.Millisecond
+	retryMost      = 30 * time.Second
+	renewLeast     = time.Second
+)
+
+// reservation is a provider's slot at one relay. The library's autorelay
+// keeps such slots too, but tells nobody of relays at private or loopback
+// addresses, where local networks and tests have theirs.
+type reservation struct {
+	info peer.AddrInfo
+	gone chan struct{} // holds one token when the connection was lost
+
+	mu   sync.Mutex
+	held bool
+}
+
+func newReservation(info peer.AddrInfo) *reservation {
+	return &reservation{info: info, gone: make(chan struct{}, 1)}
+}
+
+func (r *reservation) lost() {
+	select {
+	case r.gone <- struct{}{}:
+	default:
+	}
+}
+
+func (r *reservation) set(held bool) (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed = r.held != held
+	r.held = held
+	return changed
+}
+
+// paths are the addresses through the relay while the slot is held.
+func (r *reservation) paths() []ma.Multiaddr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.held {
+		return nil
+	}
+	out := make([]ma.Multiaddr, 0, len(r.info.Addrs))
+	circuit, err := ma.NewMultiaddr("/p2p/" + r.info.ID.String() + "/p2p-circuit")
+	if err != nil {
+		return nil
+	}
+	for _, a := range r.info.Addrs {
+		out = append(out, a.Encapsulate(circuit))
+	}
+	return out
+}
+
+// keep reserves, renews at half of the slot's time, and starts again when the
+// relay goes away, until the host closes.
+func (h *Host) keep(r *reservation) {
+	retry := retryFirst
+	for h.ctx.Err() == nil {
+		until, err := h.reserve(r)
+		wait := time.Until(until) / 2
+		if err != nil {
+			if r.set(false) {
+				h.notify()
+			}
+			h.log.Debug("no slot at relay", slog.String("relay", r.info.ID.String()), slog.Any("error", err))
+			wait = retry
+			retry = min(2*retry, retryMost)
+		} else {
+			retry = retryFirst
+			if r.set(true) {
+				h.log.Info("reachable through relay", slog.String("relay", r.info.ID.String()))
+				h.notify()
+			}
+			wait = max(wait, renewLeast)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-h.ctx.Done():
+		case <-t.C:
+		case <-r.gone:
+			if r.set(false) {
+				h.notify()
+			}
+		}
+		t.Stop()
+	}
+}
+
+func (h *Host) reserve(r *reservation) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(h.ctx, reserveTimeout)
+	defer cancel()
+	select { // what was lost before this try does not matter
+	case <-r.gone:
+	default:
+	}
+	if err := h.dial(ctx, r.info); err != nil {
+		return time.Time{}, err
+	}
+	h.p2p.ConnManager().Protect(r.info.ID, "relay")
+	res, err := client.Reserve(ctx, h.p2p, r.info)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return res.Expiration, nil
+}
