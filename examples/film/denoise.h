@@ -54,7 +54,7 @@ static void lay_tilt(layer *l) {
 			const float *d = l->plane[DISTANCE] + at;
 			float across = fmin2(fabsf(d[-1] - d[0]), fabsf(d[1] - d[0]));
 			float down = fmin2(fabsf(d[-l->stride] - d[0]), fabsf(d[l->stride] - d[0]));
-			l->plane[TILT][at] = 1.5f * fmin2(fmax2(across, down), 10) + 1e-3f * d[0];
+			l->plane[TILT][at] = 1.5f * fmin2(fmax2(across, down), 10) + 3e-3f * d[0];
 		}
 }
 
@@ -117,6 +117,8 @@ static inline void smooth_four(const layer *l, int here, int step, float strict,
 // most four. strict scales what difference still counts as grain. It returns 0
 // where there is no memory.
 static int denoise(layer *l, int rounds, float strict) {
+	// Never freed: planes and spare ones change places, and the frame is the
+	// last thing that this module does.
 	float *spare = calloc((size_t)l->size * 4, sizeof *spare), *out[4];
 	if (!spare) return 0;
 	for (int i = 0; i < 4; i++) out[i] = spare + i * l->size;

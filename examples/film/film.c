@@ -99,7 +99,7 @@ int main(int argc, char **argv) {
 			layer_set(&matt, at, v3(c.x / a.x, c.y / a.y, c.z / a.z), variance(&m, spp) / square(luminance(a)), scale(normal, k), distance * k);
 			layer_set(&shine, at, scale(s.sum, k), variance(&s, spp), scale(first, k), depth * k);
 		}
-	if (!denoise(&matt, 4, 3) || !denoise(&shine, 3, 1.5f)) fail("memory", "there is not enough for a picture of this size");
+	if (!denoise(&matt, 4, 5) || !denoise(&shine, 3, 1.5f)) fail("memory", "there is not enough for a picture of this size");
 
 	char path[64];
 	snprintf(path, sizeof path, "/out/frame-%03d.ppm", frame);

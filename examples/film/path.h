@@ -10,7 +10,7 @@
 
 #define MAX_BOUNCES 12 // of any kind
 #define MAX_MATT 4     // of them off matt surfaces
-#define BRIGHTEST 14.0f // an indirect sample is held to this radiance
+#define BRIGHTEST 5.0f // an indirect sample is held to this radiance
 
 typedef struct {
 	vec p, n;     // point and normal, turned to the side that is seen
