@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	sdkslog "cosmossdk.io/log/v2/slog"
+	"github.com/cosmos/cosmos-sdk/server"
+	sdkversion "github.com/cosmos/cosmos-sdk/version"
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+
+	"fallow.network"
+	"fallow.network/chain/app"
+)
+
+// idleMemory is the soft limit of the heap where GOMEMLIMIT sets none: a node
+// that idles stays below 200 MB, and one under load collects more often.
+const idleMemory = 160 << 20
+
+// readyFacts is the line that start prints once the node answers.
+type readyFacts struct {
+	Ready       bool          `json:"ready"`
+	Height      int64         `json:"height"`
+	ChainID     string        `json:"chain_id"`
+	GenesisHash fallow.Digest `json:"genesis_hash"`
+	Protocol    string        `json:"protocol"`
+	RPC         string        `json:"rpc"`
+	GRPC        string        `json:"grpc"`
+	API         string        `json:"api"`
+	P2P         string        `json:"p2p"`
+	PID         int           `json:"pid"`
+}
+
+func newStartCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "start", Short: "Run the node until it is told to stop", Args: cobra.NoArgs,
+		Long: `Runs the node of --home in this process: consensus, RPC, gRPC and REST, on
+loopback unless config.toml and app.toml say otherwise. SIGTERM or ctrl-C ends
+it cleanly; after a crash it goes on from the last block.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			dir, _ := c.Flags().GetString("home")
+			return start(c.Context(), dir, c, asJSON)
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&asJSON, "ready-json", false, "print one line of JSON on standard output when the node answers")
+	f.String("rpc.laddr", "", "listen address of CometBFT's RPC, as tcp://127.0.0.1:26657")
+	f.String("p2p.laddr", "", "listen address for other nodes, as tcp://127.0.0.1:26656")
+	f.String("p2p.persistent_peers", "", "nodes to dial, as id@host:port,…")
+	f.String("grpc.address", "", "listen address of gRPC, as 127.0.0.1:9090")
+	f.String("api.address", "", "listen address of REST, as tcp://127.0.0.1:1317")
+	f.String("minimum-gas-prices", "", "least price of gas that this node takes, as 0.001ufal")
+	f.String("pruning", "", "states to keep: default, nothing, everything or custom")
+	f.String("log_level", "", "debug, info, warn or error")
+	f.Uint64("halt-height", 0, "stop after this block")
+	f.IntSlice("unsafe-skip-upgrades", nil, "heights whose upgrade is left out")
+	return c
+}
+
+func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error {
+	cfg, srv, settings, err := app.ReadHome(dir, c.Flags())
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	release, err := hold(dir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if os.Getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(idleMemory)
+	}
+	logger, err := newLogger(c.ErrOrStderr(), cfg.LogLevel)
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	sdkversion.Name, sdkversion.AppName, sdkversion.Version, sdkversion.BuildTags = "fallow", app.Name, version, fallow.Protocol
+	node, err := app.Start(ctx, sdkslog.NewCustomLogger(logger), cfg, srv, settings, server.DefaultBaseappOptions(settings)...)
+	if err != nil {
+		return err
+	}
+	height, err := node.Ready(ctx)
+	if err != nil {
+		return errors.Join(ignoreCancel(err), node.Stop())
+	}
+	debug.FreeOSMemory() // what building the ledger took
+	doc, err := node.RPC.Genesis(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("read genesis: %w", err), node.Stop())
+	}
+	hash, err := app.GenesisHash(doc.Genesis)
+	if err != nil {
+		return errors.Join(err, node.Stop())
+	}
+	facts := readyFacts{
+		Ready: true, Height: height, ChainID: doc.Genesis.ChainID, GenesisHash: hash, Protocol: fallow.Protocol,
+		RPC: node.RPCAddress, GRPC: node.GRPCAddress, API: node.APIAddress, P2P: node.P2PAddress, PID: os.Getpid(),
+	}
+	if asJSON {
+		err = json.NewEncoder(c.OutOrStdout()).Encode(facts)
+	} else {
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s answers at height %d: rpc %s, grpc %s, rest %s\n", facts.ChainID, height, facts.RPC, facts.GRPC, facts.API)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("say that the node answers: %w", err), node.Stop())
+	}
+	select {
+	case <-ctx.Done():
+	case <-node.Failed():
+	}
+	return ignoreCancel(node.Stop())
+}
+
+// hold takes the home for this process alone.
+func hold(dir string) (release func(), err error) {
+	lock := flock.New(filepath.Join(dir, "fallowd.lock"))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock home %s: %w", dir, err)
+	}
+	if !ok {
+		return nil, &failure{exitBusy, fmt.Errorf("another fallowd runs on home %s; stop it, or choose another --home", dir)}
+	}
+	return func() { _ = lock.Unlock() }, nil
+}
+
+func newLogger(w io.Writer, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("log level %.40q: want debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			a.Value = slog.StringValue(a.Value.Time().UTC().Format(time.RFC3339))
+		}
+		return a
+	}})), nil
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
