@@ -34,6 +34,22 @@ const (
 	ReasonClientKey     Reason = "client_key"      // the client key is unknown, expired or at its limit
 	ReasonReserve       Reason = "reserve"         // the reserve is zero or above what the offer allows
 	ReasonTooManyLeases Reason = "too_many_leases" // the account's bound on running services
+	ReasonFarAhead      Reason = "far_ahead"       // a last height or horizon further ahead than allowed
+	ReasonTerms         Reason = "terms"           // terms outside the ledger's bounds
+)
+
+// Reasons for which the ledger skips an entry of Redeem, Release, Start or Close.
+const (
+	ReasonUnknownLease    Reason = "unknown_lease"    // no lease has that number
+	ReasonNotParty        Reason = "not_party"        // the signer is no side of the lease
+	ReasonLeaseClosed     Reason = "lease_closed"     // the lease has ended, or its claim window
+	ReasonLeaseKind       Reason = "lease_kind"       // a batch's message for a service, or the reverse
+	ReasonVoucherReplayed Reason = "voucher_replayed" // redeemed already
+	ReasonVoucherDown     Reason = "voucher_down"     // below what was redeemed already
+	ReasonVoucherBeyond   Reason = "voucher_beyond"   // above the lease's reserve
+	ReasonReleaseBelow    Reason = "release_below"    // below what was redeemed already
+	ReasonHorizonOld      Reason = "horizon_old"      // its sequence is not above the last one
+	ReasonBusy            Reason = "busy"             // more is due on the account than one message may do
 )
 
 // Reasons for which a task fails or is tried elsewhere.
@@ -95,6 +111,20 @@ var reasonText = map[Reason]string{
 	ReasonClientKey:     "the client key is unknown, expired or at its limit",
 	ReasonReserve:       "the reserve is zero or above what the offer allows",
 	ReasonTooManyLeases: "the account has as many running services as one account may",
+	ReasonFarAhead:      "it reaches further ahead than the ledger allows",
+	ReasonTerms:         "the terms are outside the ledger's bounds",
+
+	ReasonUnknownLease:    "no lease has that number",
+	ReasonNotParty:        "the signer is neither the lease's tenant, a client key of it, nor its provider",
+	ReasonLeaseClosed:     "the lease has ended, or its claim window has passed",
+	ReasonLeaseKind:       "vouchers and releases are for batches, horizons for services",
+	ReasonVoucherReplayed: "the voucher has been redeemed already",
+	ReasonVoucherDown:     "the voucher is below what has been redeemed already",
+	ReasonVoucherBeyond:   "the voucher is above the lease's reserve",
+	ReasonReleaseBelow:    "the release is below what has been redeemed already",
+	ReasonHorizonOld:      "a horizon with this sequence or a later one was taken already",
+	ReasonBusy:            "more is due on the account than one message may work off; try again in a block",
+
 	ReasonProviderGone:  "the provider went away",
 	ReasonAborted:       "the provider ran out of a resource before there was a result",
 	ReasonTimeout:       "the task ran slower than the terms allow",
