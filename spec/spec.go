@@ -41,8 +41,8 @@ const (
 	MaxPathDepth = 16
 	// MaxBlobBytes bounds one module or input: 64 GiB.
 	MaxBlobBytes = 64 << 30
-	// MaxModuleBytes bounds the module: 256 MiB.
-	MaxModuleBytes = 256 << 20
+	// MaxModuleBytes bounds the module, as the gas pass does: 64 MiB.
+	MaxModuleBytes = 64 << 20
 	// MaxCanonicalBytes bounds what Canonical writes: 256 MiB.
 	MaxCanonicalBytes = 256 << 20
 
@@ -56,8 +56,10 @@ const (
 	MaxOutputBytes = 16 << 30
 	// MaxScratchBytes bounds a run's scratch space: 64 GiB.
 	MaxScratchBytes = 64 << 30
-	// MaxStackDepth bounds nested calls.
-	MaxStackDepth = 100_000
+	// MaxStackDepth bounds the depth of calls, in slots of 8 bytes as the gas
+	// pass counts them; DefaultStackDepth is what tasks get that don't ask.
+	MaxStackDepth     = 16 << 20
+	DefaultStackDepth = 2 << 20
 	// MaxWallMillis bounds a run's wall time: 7 days.
 	MaxWallMillis = 7 * 24 * 3600 * 1000
 )
@@ -90,7 +92,7 @@ type Limits struct {
 	MemoryBytes  uint64
 	OutputBytes  uint64
 	ScratchBytes uint64
-	StackDepth   uint32
+	StackDepth   uint32 // slots of 8 bytes
 	WallMillis   uint64
 }
 
