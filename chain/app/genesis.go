@@ -20,6 +20,7 @@ import (
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
 	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
+	minttypes "github.com/cosmos/cosmos-sdk/x/mint/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	gogoproto "github.com/cosmos/gogoproto/proto"
 
@@ -69,13 +70,15 @@ type Genesis struct {
 	Stake uint64
 	// VotingPeriod of governance.
 	VotingPeriod time.Duration
+	// BlockTime tells mint how many blocks make a year.
+	BlockTime time.Duration
 }
 
 // DefaultGenesis founds a network at now with one validator's stake of a
 // million FAL and no other accounts.
 func DefaultGenesis(chainID string, now time.Time) Genesis {
 	return Genesis{
-		ChainID: chainID, Time: now, Stake: 1_000_000_000_000, VotingPeriod: 48 * time.Hour,
+		ChainID: chainID, Time: now, Stake: 1_000_000_000_000, VotingPeriod: 48 * time.Hour, BlockTime: time.Second,
 	}
 }
 
@@ -86,6 +89,8 @@ func (g Genesis) Validate() error {
 		return fmt.Errorf("chain id of %d bytes: want 1 to %d", len(g.ChainID), cmttypes.MaxChainIDLen)
 	case g.Stake < 1_000_000 || g.Stake > 1<<62:
 		return fmt.Errorf("stake of %d%s: want at least 1000000", g.Stake, fallow.TokenDenom)
+	case g.BlockTime < LeastBlockTime:
+		return fmt.Errorf("block time %s: want at least %s", g.BlockTime, LeastBlockTime)
 	case g.VotingPeriod < time.Second:
 		return fmt.Errorf("voting period %s: want at least 1s", g.VotingPeriod)
 	}
@@ -129,10 +134,14 @@ func (g Genesis) document(app *App, last func(map[string]rawJSON) error) (*cmtty
 	expedited := g.VotingPeriod / 2
 	gov.Params.VotingPeriod, gov.Params.ExpeditedVotingPeriod = &g.VotingPeriod, &expedited
 
+	var mint minttypes.GenesisState
+	cdc.MustUnmarshalJSON(state[minttypes.ModuleName], &mint)
+	mint.Params.BlocksPerYear = uint64(365 * 24 * time.Hour / g.BlockTime)
+
 	for _, part := range []struct {
 		module string
 		state  codecMessage
-	}{{authtypes.ModuleName, &auth}, {banktypes.ModuleName, bank}, {govtypes.ModuleName, &gov}} {
+	}{{authtypes.ModuleName, &auth}, {banktypes.ModuleName, bank}, {govtypes.ModuleName, &gov}, {minttypes.ModuleName, &mint}} {
 		if err := setJSON(cdc, state, part.module, part.state); err != nil {
 			return nil, err
 		}
@@ -203,4 +212,3 @@ func denominations() []banktypes.Metadata {
 		meta(fallow.TokenDenom, "fal", "Fallow", "FAL", "the token of fees, bonds and stake"),
 	}
 }
-

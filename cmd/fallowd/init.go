@@ -70,7 +70,7 @@ the network that the file describes.`,
 				if ledger, err = app.New(log.NewNopLogger(), dbm.NewMemDB(), app.Settings{}); err != nil {
 					return err
 				}
-				g.Time = time.Now()
+				g.Time, g.BlockTime = time.Now(), h.BlockTime
 				raw, err = h.Found(c.Context(), ledger, g)
 			}
 			if err != nil {

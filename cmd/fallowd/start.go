@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"time"
 
 	sdkslog "cosmossdk.io/log/v2/slog"
 	"github.com/cosmos/cosmos-sdk/server"
@@ -81,7 +80,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 	if os.Getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(idleMemory)
 	}
-	logger, err := newLogger(c.ErrOrStderr(), cfg.LogLevel)
+	logger, err := newLogger(ctx, c.ErrOrStderr(), cfg.LogLevel)
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
@@ -135,17 +134,38 @@ func hold(dir string) (release func(), err error) {
 	return func() { _ = lock.Unlock() }, nil
 }
 
-func newLogger(w io.Writer, level string) (*slog.Logger, error) {
+// newLogger writes for people until run ends: what CometBFT's servers say while
+// they are being closed is no error.
+func newLogger(run context.Context, w io.Writer, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("log level %.40q: want debug, info, warn or error", level)
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			a.Value = slog.StringValue(a.Value.Time().UTC().Format(time.RFC3339))
-		}
-		return a
-	}})), nil
+	text := slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})
+	return slog.New(quietly{Handler: text, ended: run.Done()}), nil
+}
+
+// quietly drops records once ended is closed.
+type quietly struct {
+	slog.Handler
+	ended <-chan struct{}
+}
+
+func (q quietly) Handle(ctx context.Context, r slog.Record) error {
+	select {
+	case <-q.ended:
+		return nil
+	default:
+		return q.Handler.Handle(ctx, r)
+	}
+}
+
+func (q quietly) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quietly{q.Handler.WithAttrs(attrs), q.ended}
+}
+
+func (q quietly) WithGroup(name string) slog.Handler {
+	return quietly{q.Handler.WithGroup(name), q.ended}
 }
 
 func ignoreCancel(err error) error {
