@@ -106,7 +106,7 @@ func bayer(x, y int) int {
 // frame gives what of m differs from screen and puts it there.
 func (d *dither) frame(m *image.RGBA, screen []uint8, whole bool, palette color.Palette) *image.Paletted {
 	width, height := m.Rect.Dx(), m.Rect.Dy()
-	clear := uint8(len(d.colours))
+	blank := uint8(len(d.colours))
 	out := image.NewPaletted(m.Rect, palette)
 	changed := image.Rectangle{Min: image.Pt(width, height)}
 	for y := range height {
@@ -115,12 +115,12 @@ func (d *dither) frame(m *image.RGBA, screen []uint8, whole bool, palette color.
 			o := m.PixOffset(x, y)
 			c := rgb{m.Pix[o], m.Pix[o+1], m.Pix[o+2]}
 			if !whole && distance(d.colours[screen[at]], c) <= still {
-				out.Pix[at] = clear
+				out.Pix[at] = blank
 				continue
 			}
 			i := uint8(d.at(c, x, y))
 			if !whole && i == screen[at] {
-				out.Pix[at] = clear
+				out.Pix[at] = blank
 				continue
 			}
 			screen[at], out.Pix[at] = i, i

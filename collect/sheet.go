@@ -45,8 +45,7 @@ func writeSheet(ctx context.Context, r *reel, o Options) (string, error) {
 	}); err != nil {
 		return "", err
 	}
-	encoder := png.Encoder{CompressionLevel: png.BestCompression}
-	return "", writeFile(o.ContactSheet, func(w io.Writer) error { return encoder.Encode(w, sheet) })
+	return "", writeFile(o.ContactSheet, func(w io.Writer) error { return png.Encode(w, sheet) })
 }
 
 // sheetColumns chooses a number of columns that is at least that of rows, at

@@ -28,7 +28,7 @@ typedef struct {
 #define LAMPS 2
 static const lamp lamps[LAMPS] = {
 	{{-2.2f, 7.5f, -0.8f}, {4.4f, 0, 0}, {0, 0, 3.2f}, {11.5f, 10.2f, 8.4f}, CEILING},
-	{{6.5f, 1.6f, 2.0f}, {0, 4.6f, 0}, {0, 0, 1.6f}, {7.0f, 9.0f, 11.5f}, RIGHT},
+	{{6.5f, 0.4f, 2.6f}, {0, 6.4f, 0}, {0, 0, 0.9f}, {8.5f, 11.0f, 14.0f}, RIGHT},
 };
 
 // The lamps and, after them, their images in the floor, one in each lane.
