@@ -166,6 +166,8 @@ func (t Terms) Check() error {
 		}
 	}
 	switch {
+	case t.SecondPrice.Lo%1000 != 0 || t.DiskPrice.Lo%1000 != 0:
+		return malformed("second_price or disk_price is no multiple of 1000 pico-credits: a millisecond must cost a whole number")
 	case t.Slots == 0 || t.Slots > MaxSlots:
 		return malformed("terms for %d slots: want 1 to %d", t.Slots, MaxSlots)
 	case t.UnpaidCeiling > MaxCredits || t.MaxReserve > MaxCredits:

@@ -113,7 +113,8 @@ type Demand struct {
 	Tasks      uint32 // units of work
 }
 
-// Terms are what a provider asks and promises.
+// Terms are what a provider asks and promises. Prices a second are multiples of
+// 1,000 pico-credits, so that streams are exact to the millisecond.
 type Terms struct {
 	GasPrice      fallow.Pico // for 1,000,000 gas
 	TaskFee       fallow.Pico // for each task accepted

@@ -72,8 +72,8 @@ func lastNumber(k []byte) uint64 { return binary.BigEndian.Uint64(k[len(k)-8:]) 
 // numberAt reads the number that begins at i.
 func numberAt(k []byte, i int) uint64 { return binary.BigEndian.Uint64(k[i : i+8]) }
 
-// after is the first key behind all that begin with prefix.
-func after(prefix []byte) []byte {
+// afterPrefix is the first key behind all that begin with prefix.
+func afterPrefix(prefix []byte) []byte {
 	end := append([]byte{}, prefix...)
 	for i := len(end) - 1; i >= 0; i-- {
 		if end[i]++; end[i] != 0 {
