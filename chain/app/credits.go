@@ -9,10 +9,11 @@ import (
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
 	"fallow.network"
+	"fallow.network/chain/lease"
 )
 
 // escrow is the lease module's account, the one door through which credits pass.
-var escrow = authtypes.NewModuleAddress("lease")
+var escrow = authtypes.NewModuleAddress(lease.Name)
 
 // restrictCredits is asked by the bank before every movement of coins, fees
 // and deposits included: credits only go into escrow or out of it.

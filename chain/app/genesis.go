@@ -25,6 +25,12 @@ import (
 	gogoproto "github.com/cosmos/gogoproto/proto"
 
 	"fallow.network"
+	leaseapi "fallow.network/api/chain/lease"
+	providerapi "fallow.network/api/chain/provider"
+	"fallow.network/chain/lease"
+	"fallow.network/chain/provider"
+	"fallow.network/market"
+	"fallow.network/settle"
 )
 
 type (
@@ -72,6 +78,9 @@ type Genesis struct {
 	VotingPeriod time.Duration
 	// BlockTime tells mint how many blocks make a year.
 	BlockTime time.Duration
+	// Params of our modules.
+	Lease    settle.Params
+	Provider market.RegistryParams
 }
 
 // DefaultGenesis founds a network at now with one validator's stake of a
@@ -79,6 +88,7 @@ type Genesis struct {
 func DefaultGenesis(chainID string, now time.Time) Genesis {
 	return Genesis{
 		ChainID: chainID, Time: now, Stake: 1_000_000_000_000, VotingPeriod: 48 * time.Hour, BlockTime: time.Second,
+		Lease: settle.DefaultParams(), Provider: market.DefaultRegistryParams(),
 	}
 }
 
@@ -93,6 +103,15 @@ func (g Genesis) Validate() error {
 		return fmt.Errorf("block time %s: want at least %s", g.BlockTime, LeastBlockTime)
 	case g.VotingPeriod < time.Second:
 		return fmt.Errorf("voting period %s: want at least 1s", g.VotingPeriod)
+	}
+	if err := g.Lease.Check(); err != nil {
+		return err
+	}
+	if err := g.Provider.Check(); err != nil {
+		return err
+	}
+	if g.Provider.UnbondingMS <= g.Lease.CheckWindowMS {
+		return fmt.Errorf("unbonding of %d ms is not longer than the check window of %d ms", g.Provider.UnbondingMS, g.Lease.CheckWindowMS)
 	}
 	seen := map[string]bool{}
 	for _, f := range g.Accounts {
@@ -141,7 +160,11 @@ func (g Genesis) document(app *App, last func(map[string]rawJSON) error) (*cmtty
 	for _, part := range []struct {
 		module string
 		state  codecMessage
-	}{{authtypes.ModuleName, &auth}, {banktypes.ModuleName, bank}, {govtypes.ModuleName, &gov}, {minttypes.ModuleName, &mint}} {
+	}{
+		{authtypes.ModuleName, &auth}, {banktypes.ModuleName, bank}, {govtypes.ModuleName, &gov}, {minttypes.ModuleName, &mint},
+		{lease.Name, &leaseapi.GenesisState{Params: lease.ToParams(g.Lease)}},
+		{provider.Name, &providerapi.GenesisState{Params: provider.ToParams(g.Provider)}},
+	} {
 		if err := setJSON(cdc, state, part.module, part.state); err != nil {
 			return nil, err
 		}

@@ -32,6 +32,8 @@ import (
 	"github.com/spf13/cast"
 
 	"fallow.network"
+	"fallow.network/chain/lease"
+	"fallow.network/chain/provider"
 )
 
 // keepers hold what each module keeps.
@@ -48,6 +50,8 @@ type keepers struct {
 	Consensus    consensuskeeper.Keeper
 	Authz        authzkeeper.Keeper
 	FeeGrant     feegrantkeeper.Keeper
+	Provider     *provider.Keeper
+	Lease        *lease.Keeper
 }
 
 // accountRights says what each module's account may do with coins. Ours mint
@@ -61,6 +65,8 @@ func accountRights() map[string][]string {
 		stakingtypes.NotBondedPoolName:      {authtypes.Burner, authtypes.Staking},
 		stakingtypes.KeyRotationFeePoolName: {authtypes.Burner}, // staking refuses to start without
 		govtypes.ModuleName:                 {authtypes.Burner},
+		provider.Name:                       nil,
+		lease.Name:                          nil,
 	}
 }
 
@@ -71,7 +77,7 @@ func (app *App) makeKeepers(logger log.Logger, options Options) map[string]*stor
 	app.keys = storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey,
 		minttypes.StoreKey, distrtypes.StoreKey, slashingtypes.StoreKey, govtypes.StoreKey,
 		consensustypes.StoreKey, upgradetypes.StoreKey, feegrant.StoreKey, evidencetypes.StoreKey,
-		authzkeeper.StoreKey)
+		authzkeeper.StoreKey, provider.Name, lease.Name)
 	objects := storetypes.NewObjectStoreKeys(banktypes.ObjectStoreKey)
 	rights, gov, cdc := accountRights(), Authority(), app.codec
 	store := func(name string) runtimeStore { return runtime.NewKVStoreService(app.keys[name]) }
@@ -110,5 +116,8 @@ func (app *App) makeKeepers(logger log.Logger, options Options) map[string]*stor
 	app.Gov = app.Gov.SetHooks(govtypes.NewMultiGovHooks())
 	app.Evidence = evidencekeeper.NewKeeper(cdc, store(evidencetypes.StoreKey), app.Staking, app.Slashing,
 		app.Auth.AddressCodec(), runtime.ProvideCometInfoService())
+	app.Provider = provider.NewKeeper(store(provider.Name), app.Auth, app.Bank, gov)
+	app.Lease = lease.NewKeeper(store(lease.Name), app.Auth, app.Bank, app.Provider, gov)
+	app.Provider.SetExposure(app.Lease.Exposure)
 	return objects
 }

@@ -32,6 +32,9 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/cosmos-sdk/x/upgrade"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"fallow.network/chain/lease"
+	"fallow.network/chain/provider"
 )
 
 type runtimeStore = store.KVStoreService
@@ -52,6 +55,8 @@ func (app *App) makeModules() {
 		evidence.NewAppModule(*app.Evidence),
 		authzmodule.NewAppModule(app.codec, app.Authz, app.Auth, app.Bank, app.registry),
 		consensus.NewAppModule(app.codec, app.Consensus),
+		provider.NewModule(app.Provider),
+		lease.NewModule(app.Lease),
 	)
 	app.basics = module.NewBasicManagerFromManager(app.modules, map[string]module.AppModuleBasic{
 		genutiltypes.ModuleName: genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator),
@@ -64,13 +69,15 @@ func (app *App) makeModules() {
 	app.modules.SetOrderBeginBlockers(minttypes.ModuleName, distrtypes.ModuleName, slashingtypes.ModuleName,
 		evidencetypes.ModuleName, stakingtypes.ModuleName, genutiltypes.ModuleName, authz.ModuleName)
 	// Bank comes first: it books the block's fees before others spend them.
+	// Ours come last, leases before the bonds that cover them: an audit
+	// replays this order.
 	app.modules.SetOrderEndBlockers(banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName,
-		genutiltypes.ModuleName, feegrant.ModuleName)
+		genutiltypes.ModuleName, feegrant.ModuleName, lease.Name, provider.Name)
 	order := []string{
 		authtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName,
 		slashingtypes.ModuleName, govtypes.ModuleName, minttypes.ModuleName, genutiltypes.ModuleName,
 		evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName, upgradetypes.ModuleName,
-		vestingtypes.ModuleName, consensustypes.ModuleName,
+		vestingtypes.ModuleName, consensustypes.ModuleName, provider.Name, lease.Name,
 	}
 	app.modules.SetOrderInitGenesis(order...)
 	app.modules.SetOrderExportGenesis(order...)

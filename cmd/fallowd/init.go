@@ -115,6 +115,45 @@ the network that the file describes.`,
 	f.StringArrayVar(&accounts, "account", nil, "ADDRESS=COINS at genesis; may be repeated")
 	f.Uint64Var(&g.Stake, "stake", g.Stake, "the validator's stake in ufal")
 	f.DurationVar(&g.VotingPeriod, "voting-period", g.VotingPeriod, "how long a governance vote lasts")
+	for _, w := range []struct {
+		name, text string
+		ms         *uint64
+	}{
+		{"check-window", "from a redemption to its payout", &g.Lease.CheckWindowMS},
+		{"grace", "how long a service that is dry keeps its disk", &g.Lease.GraceMS},
+		{"start-window", "in which an opened service must start", &g.Lease.StartWindowMS},
+		{"max-claim-window", "longest claim window that terms may name", &g.Lease.MaxClaimWindowMS},
+		{"max-horizon", "how far ahead a service may be signed to accrue", &g.Lease.MaxHorizonMS},
+		{"unbonding", "from unbond to payout; longer than the check window", &g.Provider.UnbondingMS},
+	} {
+		f.Var((*milliseconds)(w.ms), w.name, w.text)
+	}
+	f.Uint64Var(&g.Lease.MaxOfferBlocks, "max-offer-blocks", g.Lease.MaxOfferBlocks, "blocks that an offer may look ahead")
+	f.Uint64Var(&g.Lease.DepositSeconds, "deposit-seconds", g.Lease.DepositSeconds, "seconds of its price that a service locks")
+	f.Uint64Var((*uint64)(&g.Provider.MinBond), "min-bond", uint64(g.Provider.MinBond), "least bond of a provider, in ufal")
+	f.Uint64Var(&g.Provider.BondPrice, "bond-price", g.Provider.BondPrice, "pico-credits that one ufal of bond stands for")
 	f.BoolVar(&asJSON, "json", false, "print what was written as JSON")
 	return c
+}
+
+// milliseconds is a flag that takes a duration, as 90s or 24h.
+type milliseconds uint64
+
+// String is the duration.
+func (m *milliseconds) String() string { return (time.Duration(*m) * time.Millisecond).String() }
+
+// Type names the value in help.
+func (m *milliseconds) Type() string { return "duration" }
+
+// Set reads the duration.
+func (m *milliseconds) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	if d < 0 || d%time.Millisecond != 0 {
+		return fmt.Errorf("%s: want whole milliseconds", s)
+	}
+	*m = milliseconds(d / time.Millisecond)
+	return nil
 }
