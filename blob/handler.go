@@ -80,9 +80,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method == http.MethodGet && chunks:
-		h.authorized(w, r, d, -1, h.getChunks)
+		if h.authorized(w, r, d, -1) {
+			h.getChunks(w, r, d)
+		}
 	case r.Method == http.MethodGet && !chunks, r.Method == http.MethodHead && !chunks:
-		h.authorized(w, r, d, -1, h.get)
+		if h.authorized(w, r, d, -1) {
+			h.get(w, r, d)
+		}
 	case r.Method == http.MethodPut && !chunks:
 		h.put(w, r, d)
 	default:
@@ -91,16 +95,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *Handler) authorized(w http.ResponseWriter, r *http.Request, d fallow.Digest, size int64, next func(http.ResponseWriter, *http.Request, fallow.Digest)) {
-	if h.Authorize == nil {
-		http.Error(w, "nobody may", http.StatusForbidden)
-		return
+func (h *Handler) authorized(w http.ResponseWriter, r *http.Request, d fallow.Digest, size int64) bool {
+	err := errors.New("nobody may")
+	if h.Authorize != nil {
+		err = h.Authorize(r, d, size)
 	}
-	if err := h.Authorize(r, d, size); err != nil {
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusForbidden)
-		return
+		return false
 	}
-	next(w, r, d)
+	return true
 }
 
 func (h *Handler) scope(r *http.Request) string {
@@ -160,7 +164,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, d fallow.Digest) {
 		return
 	}
 	if err := h.send(w, io.LimitReader(f, part.size)); err != nil {
-		h.log().Debug("sending a blob ended early", slog.String("digest", d.String()), slog.Any("error", err))
+		h.log().DebugContext(r.Context(), "sending a blob ended early", slog.String("digest", d.String()), slog.Any("error", err))
 	}
 }
 
@@ -195,7 +199,7 @@ func (h *Handler) getChunks(w http.ResponseWriter, r *http.Request, d fallow.Dig
 	w.Header().Set("Content-Type", chunksType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	if _, err := w.Write(b); err != nil {
-		h.log().Debug("sending a chunk list ended early", slog.String("digest", d.String()), slog.Any("error", err))
+		h.log().DebugContext(r.Context(), "sending a chunk list ended early", slog.String("digest", d.String()), slog.Any("error", err))
 	}
 }
 
@@ -212,14 +216,16 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, d fallow.Digest) {
 		http.Error(w, "want Content-Length, or Content-Range with the total", http.StatusLengthRequired)
 		return
 	}
-	h.authorized(w, r, d, total, func(w http.ResponseWriter, r *http.Request, d fallow.Digest) {
+	if h.authorized(w, r, d, total) {
 		h.receive(w, r, d, part, total)
-	})
+	}
 }
 
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request, d fallow.Digest, part span, total int64) {
 	scope := h.scope(r)
-	ctx, leave, err := h.enter(r, partialName(d, total, scope), scope)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	leave, err := h.enter(ctx, cancel, partialName(d, total, scope), scope)
 	if err != nil {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, err.Error(), http.StatusTooManyRequests)
@@ -300,28 +306,32 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, to io.Writer,
 }
 
 // enter counts an upload and ends an older one of the same blob and sender.
-func (h *Handler) enter(r *http.Request, name, scope string) (context.Context, func(), error) {
-	ctx, cancel := context.WithCancel(r.Context())
+func (h *Handler) enter(ctx context.Context, cancel context.CancelFunc, name, scope string) (leave func(), err error) {
+	most := h.Uploads
+	if most == 0 {
+		most = defaultUploads
+	}
 	u := &upload{cancel: cancel, done: make(chan struct{})}
 	h.mu.Lock()
 	if h.uploads == nil {
 		h.uploads, h.running = map[string]*upload{}, map[string]int{}
 	}
-	most := h.Uploads
-	if most == 0 {
-		most = defaultUploads
-	}
 	old := h.uploads[name]
 	if h.running[scope] >= most && old == nil {
 		h.mu.Unlock()
-		cancel()
-		return nil, nil, fmt.Errorf("%d uploads are running: wait for one to end", most)
+		return nil, fmt.Errorf("%d uploads are running: wait for one to end", most)
 	}
 	h.uploads[name] = u
 	h.running[scope]++
 	h.mu.Unlock()
-	leave := func() {
-		cancel()
+	if old != nil {
+		old.cancel()
+		select {
+		case <-old.done:
+		case <-ctx.Done():
+		}
+	}
+	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.uploads[name] == u {
@@ -331,15 +341,7 @@ func (h *Handler) enter(r *http.Request, name, scope string) (context.Context, f
 			delete(h.running, scope)
 		}
 		close(u.done)
-	}
-	if old != nil {
-		old.cancel()
-		select {
-		case <-old.done:
-		case <-ctx.Done():
-		}
-	}
-	return ctx, leave, nil
+	}, nil
 }
 
 func (h *Handler) refuse(w http.ResponseWriter, offset int64, status int, text string) {

@@ -21,14 +21,14 @@ import (
 	"fallow.network/blob"
 )
 
-func open(t testing.TB, cfg blob.Config) *blob.Store {
-	t.Helper()
+func open(tb testing.TB, cfg blob.Config) *blob.Store {
+	tb.Helper()
 	if cfg.Dir == "" {
-		cfg.Dir = t.TempDir()
+		cfg.Dir = tb.TempDir()
 	}
-	s, err := blob.Open(t.Context(), cfg)
+	s, err := blob.Open(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -42,28 +42,28 @@ func bytesOf(seed uint64, n int) []byte {
 	return b
 }
 
-func add(t testing.TB, s *blob.Store, b []byte) fallow.Digest {
-	t.Helper()
-	d, err := s.Add(t.Context(), b)
+func add(tb testing.TB, s *blob.Store, b []byte) fallow.Digest {
+	tb.Helper()
+	d, err := s.Add(tb.Context(), b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
 
-func read(t testing.TB, s *blob.Store, d fallow.Digest) []byte {
-	t.Helper()
+func read(tb testing.TB, s *blob.Store, d fallow.Digest) []byte {
+	tb.Helper()
 	r, size, err := s.Open(d)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
 	b, err := io.ReadAll(r)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if int64(len(b)) != size {
-		t.Fatalf("%d bytes, said to be %d", len(b), size)
+		tb.Fatalf("%d bytes, said to be %d", len(b), size)
 	}
 	return b
 }

@@ -46,7 +46,7 @@ func (e *RefusedError) Error() string {
 
 // Is tells the kinds of refusal apart.
 func (e *RefusedError) Is(target error) bool {
-	switch target { //nolint:errorlint // target is one of our sentinels
+	switch target {
 	case ErrRefused:
 		return true
 	case ErrNotFound:

@@ -20,15 +20,15 @@ import (
 
 // serve runs a handler as the p2p room does, HTTP/2 without encryption, on
 // loopback.
-func serve(t testing.TB, h http.Handler) (string, *http.Client) {
-	t.Helper()
+func serve(tb testing.TB, h http.Handler) (string, *http.Client) {
+	tb.Helper()
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	srv := httptest.NewUnstartedServer(h)
 	srv.Config.Protocols = p
 	srv.Start()
 	client := &http.Client{Transport: &http.Transport{Protocols: p, DisableCompression: true}}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		client.CloseIdleConnections()
 		srv.CloseClientConnections()
 		srv.Close()
@@ -324,7 +324,7 @@ func TestALiarIsCut(t *testing.T) {
 func TestStandstill(t *testing.T) {
 	release := make(chan struct{})
 	var tries atomic.Int64
-	base, client := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	base, client := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		tries.Add(1)
 		select {
 		case <-release:

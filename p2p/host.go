@@ -51,8 +51,10 @@ type Host struct {
 	// punches says that a relayed connection may become a direct one.
 	punches bool
 
-	ctx      context.Context // ends when the host closes
+	// spawn runs a goroutine that Close ends and waits for.
+	spawn    func(func(context.Context))
 	cancel   context.CancelFunc
+	done     <-chan struct{} // closed when the host closes
 	wg       sync.WaitGroup
 	requests *gate
 
@@ -90,7 +92,9 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 		return nil, fmt.Errorf("p2p host: %w", err)
 	}
 	// Requests outlive the call that starts the host; Close ends them.
-	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h.cancel, h.done = cancel, run.Done()
+	h.spawn = func(f func(context.Context)) { h.wg.Go(func() { f(run) }) }
 	h.client = &http.Client{Transport: h.transport()}
 	if err := h.follow(); err != nil {
 		return nil, errors.Join(fmt.Errorf("p2p host: %w", err), h.Close())
@@ -180,11 +184,11 @@ func (h *Host) follow() error {
 	if err != nil {
 		return fmt.Errorf("follow addresses: %w", err)
 	}
-	h.wg.Go(func() {
+	h.spawn(func(ctx context.Context) {
 		defer func() { _ = sub.Close() }()
 		for {
 			select {
-			case <-h.ctx.Done():
+			case <-ctx.Done():
 				return
 			case _, ok := <-sub.Out():
 				if !ok {
@@ -204,7 +208,7 @@ func (h *Host) follow() error {
 		}})
 	}
 	for _, r := range h.relays {
-		h.wg.Go(func() { h.keep(r) })
+		h.spawn(func(ctx context.Context) { h.keep(ctx, r) })
 	}
 	return nil
 }
@@ -226,6 +230,9 @@ func (h *Host) Changed() <-chan struct{} {
 
 // Key is this host's own key.
 func (h *Host) Key() fallow.Key { return h.key }
+
+// URL is where requests to k go, as the function URL says.
+func (h *Host) URL(k fallow.Key) string { return URL(k) }
 
 // PeerID is this host's own name on the network.
 func (h *Host) PeerID() string { return h.p2p.ID().String() }
@@ -310,7 +317,7 @@ func (h *Host) awaitDirect(ctx context.Context, id peer.ID) {
 	case <-direct:
 	case <-t.C:
 	case <-ctx.Done():
-	case <-h.ctx.Done():
+	case <-h.done:
 	}
 }
 

@@ -72,7 +72,6 @@ func (h *Host) Serve(handler http.Handler) error {
 		IdleTimeout:       10 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return h.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			id, err := peer.Decode(c.RemoteAddr().String())
 			if err != nil {
@@ -85,9 +84,11 @@ func (h *Host) Serve(handler http.Handler) error {
 			return WithPeerKey(ctx, k)
 		},
 	}
-	h.wg.Go(func() {
-		if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) && h.ctx.Err() == nil {
-			h.log.Error("serving requests ended", slog.Any("error", err))
+	server := h.server
+	h.spawn(func(ctx context.Context) {
+		server.BaseContext = func(net.Listener) context.Context { return ctx }
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+			h.log.ErrorContext(ctx, "serving requests ended", slog.Any("error", err))
 		}
 	})
 	return nil

@@ -381,7 +381,8 @@ func TestBadAddresses(t *testing.T) {
 	if _, err := light.Connect(t.Context(), []string{wrong}); err == nil {
 		t.Error("connected to the wrong key")
 	}
-	if _, err := light.HTTPClient().Get("http://example/"); err == nil {
+	if resp, err := light.HTTPClient().Get("http://example/"); err == nil {
+		_ = resp.Body.Close()
 		t.Error("a request to a name that is no peer id")
 	}
 }

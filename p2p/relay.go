@@ -68,29 +68,29 @@ func (r *reservation) paths() []ma.Multiaddr {
 
 // keep reserves, renews at half of the slot's time, and starts again when the
 // relay goes away, until the host closes.
-func (h *Host) keep(r *reservation) {
+func (h *Host) keep(ctx context.Context, r *reservation) {
 	retry := retryFirst
-	for h.ctx.Err() == nil {
-		until, err := h.reserve(r)
+	for ctx.Err() == nil {
+		until, err := h.reserve(ctx, r)
 		wait := time.Until(until) / 2
 		if err != nil {
 			if r.set(false) {
 				h.notify()
 			}
-			h.log.Debug("no slot at relay", slog.String("relay", r.info.ID.String()), slog.Any("error", err))
+			h.log.DebugContext(ctx, "no slot at relay", slog.String("relay", r.info.ID.String()), slog.Any("error", err))
 			wait = retry
 			retry = min(2*retry, retryMost)
 		} else {
 			retry = retryFirst
 			if r.set(true) {
-				h.log.Info("reachable through relay", slog.String("relay", r.info.ID.String()))
+				h.log.InfoContext(ctx, "reachable through relay", slog.String("relay", r.info.ID.String()))
 				h.notify()
 			}
 			wait = max(wait, renewLeast)
 		}
 		t := time.NewTimer(wait)
 		select {
-		case <-h.ctx.Done():
+		case <-ctx.Done():
 		case <-t.C:
 		case <-r.gone:
 			if r.set(false) {
@@ -101,8 +101,8 @@ func (h *Host) keep(r *reservation) {
 	}
 }
 
-func (h *Host) reserve(r *reservation) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(h.ctx, reserveTimeout)
+func (h *Host) reserve(ctx context.Context, r *reservation) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, reserveTimeout)
 	defer cancel()
 	select { // what was lost before this try does not matter
 	case <-r.gone:
