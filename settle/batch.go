@@ -106,17 +106,17 @@ func (t *tx) release(s market.Signed) (fallow.LeaseID, fallow.Credits, error) {
 		return l.ID, 0, ErrLeaseKind
 	case !t.Verify(market.SignsRelease, l.NodeKey, s.Message, s.Signature):
 		return l.ID, 0, ErrSignature
-	case l.State == Closed:
-		return l.ID, 0, nil
-	case m.Amount.Cmp(l.Claimed) < 0:
-		return l.ID, 0, ErrReleaseBelow
 	}
 	e, err := t.touch(l.Tenant)
 	if err != nil {
 		return l.ID, 0, err
 	}
+	// Advanced, its claim window may have ended.
 	if l, err = t.stored(l.ID); err != nil || l.State == Closed {
-		return l.ID, 0, err // its claim window had ended
+		return l.ID, 0, err
+	}
+	if m.Amount.Cmp(l.Claimed) < 0 {
+		return l.ID, 0, ErrReleaseBelow
 	}
 	var freed fallow.Credits
 	if keep < l.Reserve {

@@ -185,16 +185,16 @@ func (a *audit) close(escrow fallow.Credits) error {
 		}
 		delete(a.reserved, owner)
 	}
-	for _, owner := range sorted(a.reserved) {
-		return breach("leases of %s stand without an account", owner)
+	if left := sorted(a.reserved); len(left) > 0 {
+		return breach("leases of %s stand without an account", left[0])
 	}
 	for _, owner := range sorted(a.held) {
 		if a.held[owner] > 0 {
 			return breach("leases of provider %s hold %d ucredit and its record nothing", owner, a.held[owner])
 		}
 	}
-	for _, k := range sorted(a.keys) {
-		return breach("index %x is missing", k)
+	if left := sorted(a.keys); len(left) > 0 {
+		return breach("index %x is missing", left[0])
 	}
 	if a.total != escrow.Pico() {
 		return breach("escrow holds %s credits, accounts and payouts %s", escrow, a.total)
