@@ -47,7 +47,8 @@ func main() {
 func doMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root, err := newRoot(ctx, args, stdin, stdout, stderr)
+	root := newRoot(args, stdin, stdout, stderr)
+	ctx, err := addCosmos(ctx, root, args)
 	if err == nil {
 		err = root.ExecuteContext(ctx)
 	}
@@ -73,7 +74,7 @@ func home() string {
 	return filepath.Join(dir, ".fallowd")
 }
 
-func newRoot(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (*cobra.Command, error) {
+func newRoot(args []string, stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "fallowd",
 		Short: "The node of Fallow's ledger",
@@ -93,6 +94,6 @@ one for you; run it yourself to validate, or to need nobody's word.
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &failure{exitUsage, err} })
 	root.PersistentFlags().String("home", home(), "folder of settings, keys and state (or $FALLOWD_HOME)")
-	root.AddCommand(newInitCommand(), newStartCommand(), newStatusCommand(), newVersionCommand())
-	return root, addCosmos(ctx, root, args)
+	root.AddCommand(newInitCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand())
+	return root
 }
