@@ -27,20 +27,20 @@ func openHome(dir string) (ledger *app.App, cfg *cmtcfg.Config, release func(), 
 	if err != nil {
 		return nil, nil, nil, &failure{exitUsage, err}
 	}
-	release, err = hold(dir)
+	unlock, err := hold(dir)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	db, err := dbm.NewDB("application", server.GetAppDBBackend(settings), filepath.Join(dir, "data"))
 	if err != nil {
-		release()
+		unlock()
 		return nil, nil, nil, fmt.Errorf("open the state in %s: %w", dir, err)
 	}
 	if ledger, err = app.New(log.NewNopLogger(), db, settings, server.DefaultBaseappOptions(settings)...); err != nil {
-		release()
+		unlock()
 		return nil, nil, nil, errors.Join(err, db.Close())
 	}
-	return ledger, cfg, func() { _ = ledger.Close(); release() }, nil
+	return ledger, cfg, func() { _ = ledger.Close(); unlock() }, nil
 }
 
 func newExportCommand() *cobra.Command {
