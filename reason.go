@@ -28,6 +28,7 @@ const (
 const (
 	ReasonOfferUsed     Reason = "offer_used"      // an offer opens once
 	ReasonOtherTenant   Reason = "other_tenant"    // the offer is bound to another tenant
+	ReasonOtherDemand   Reason = "other_demand"    // the offer answers another demand or workload
 	ReasonUnbonded      Reason = "unbonded"        // the provider has no bond, or is leaving
 	ReasonKeyEpoch      Reason = "key_epoch"       // the node key's epoch has ended
 	ReasonFunds         Reason = "funds"           // free escrow does not cover the reserve
@@ -105,6 +106,7 @@ var reasonText = map[Reason]string{
 	ReasonVersion:       "the programs speak unequal protocol versions; upgrade the older one",
 	ReasonOfferUsed:     "the offer has already opened a lease",
 	ReasonOtherTenant:   "the offer was made to another tenant",
+	ReasonOtherDemand:   "the offer answers another demand or workload",
 	ReasonUnbonded:      "the provider has no bond or is leaving",
 	ReasonKeyEpoch:      "the node key was rotated after the offer",
 	ReasonFunds:         "free escrow does not cover the reserve; deposit with: fallow deposit AMOUNT",
