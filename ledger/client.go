@@ -222,6 +222,9 @@ func passing(ctx context.Context, err error) bool {
 	case codes.Unimplemented:
 		// The node's servers come up one by one.
 		return ctx.Err() == nil && strings.Contains(err.Error(), "unknown service")
+	case codes.Unknown, codes.Internal:
+		// What a node says between its start and its first block.
+		return strings.Contains(err.Error(), "context did not contain latest block height")
 	default:
 		return false
 	}

@@ -52,16 +52,15 @@ func (r *Refusal) Error() string {
 	if t, ok := refusalText[code{r.Codespace, r.Code}]; ok {
 		return fmt.Sprintf("the ledger refused: %s (%s)", t, r.detail())
 	}
+	if r.Codespace == "grpc" {
+		return "the ledger refused: " + r.detail()
+	}
 	return fmt.Sprintf("the ledger refused: %s (%s %d)", r.detail(), r.Codespace, r.Code)
 }
 
 // detail is the innermost sentence of the log.
 func (r *Refusal) detail() string {
-	s := strings.TrimSpace(r.Log)
-	s = messageIndex.ReplaceAllString(s, "")
-	if i := strings.Index(s, " [/"); i > 0 { // where in the node's source
-		s = s[:i]
-	}
+	s := noise.ReplaceAllString(strings.TrimSpace(r.Log), "")
 	if len(s) > 400 {
 		s = s[:400] + "…"
 	}
@@ -71,7 +70,8 @@ func (r *Refusal) detail() string {
 	return s
 }
 
-var messageIndex = regexp.MustCompile(`^(failed to execute message; )?message index: \d+: `)
+// noise is what the node's log says for its programmers.
+var noise = regexp.MustCompile(`^(failed to execute message; )?message index: \d+: | ?\[[^\[\]]*\.go:\d+\]| with gas used: '\d+'$`)
 
 type code struct {
 	space string
