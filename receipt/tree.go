@@ -111,4 +111,3 @@ func climb(count, index int, h fallow.Digest, proof []fallow.Digest) (fallow.Dig
 
 // split is the largest power of two below n, which is above one.
 func split(n int) int { return 1 << (bits.Len(uint(n-1)) - 1) }
-
