@@ -1,7 +1,9 @@
 package app
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -16,9 +18,11 @@ import (
 	"github.com/cosmos/cosmos-sdk/baseapp"
 	clienttx "github.com/cosmos/cosmos-sdk/client/tx"
 	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
+	servertypes "github.com/cosmos/cosmos-sdk/server/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/tx/signing"
 	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
 	"fallow.network"
 )
@@ -50,19 +54,62 @@ type ledger struct {
 	height int64
 	now    time.Time
 	mode   signing.SignMode
+	nonce  int
+}
+
+const sdkSpace = "sdk"
+
+func moduleAddress(name string) sdk.AccAddress { return authtypes.NewModuleAddress(name) }
+
+func freshApp(t testing.TB) *App {
+	t.Helper()
+	a, err := New(log.NewNopLogger(), dbm.NewMemDB(), Settings{}, baseapp.SetChainID(testChain), baseapp.SetMinGasPrices("0.001ufal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// restart founds a second ledger on an exported state.
+func (l *ledger) restart(from servertypes.ExportedApp) *ledger {
+	l.t.Helper()
+	second := &ledger{t: l.t, app: freshApp(l.t), doc: l.doc, val: l.val, now: l.now, height: from.Height - 1, mode: l.mode, nonce: l.nonce}
+	_, err := second.app.InitChain(&abci.RequestInitChain{
+		Time: l.now, ChainId: testChain, ConsensusParams: &from.ConsensusParams, AppStateBytes: from.AppState, InitialHeight: from.Height,
+		Validators: cmttypes.TM2PB.ValidatorUpdates(validatorSet(from.Validators)),
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	second.block(time.Second)
+	return second
+}
+
+func validatorSet(list []cmttypes.GenesisValidator) *cmttypes.ValidatorSet {
+	var vals []*cmttypes.Validator
+	for _, v := range list {
+		vals = append(vals, cmttypes.NewValidator(v.PubKey, v.Power))
+	}
+	return cmttypes.NewValidatorSet(vals)
+}
+
+func equalJSON(t testing.TB, a, b any) bool {
+	t.Helper()
+	x, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := json.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(x, y)
 }
 
 // newLedger founds a network in memory; each person gets 1000 FAL and 1000
 // credits.
 func newLedger(t testing.TB, change func(*Genesis), people ...person) *ledger {
 	t.Helper()
-	fresh := func() *App {
-		a, err := New(log.NewNopLogger(), dbm.NewMemDB(), Settings{}, baseapp.SetChainID(testChain), baseapp.SetMinGasPrices("0.001ufal"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a
-	}
 	h := DefaultHome()
 	h.Dir = t.TempDir()
 	g := DefaultGenesis(testChain, time.UnixMilli(1_700_000_000_000))
@@ -72,7 +119,7 @@ func newLedger(t testing.TB, change func(*Genesis), people ...person) *ledger {
 	if change != nil {
 		change(&g)
 	}
-	raw, err := h.Found(t.Context(), fresh(), g)
+	raw, err := h.Found(t.Context(), freshApp(t), g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +129,7 @@ func newLedger(t testing.TB, change func(*Genesis), people ...person) *ledger {
 	}
 	cfg := cmtcfg.DefaultConfig()
 	cfg.SetRoot(h.Dir)
-	l := &ledger{t: t, app: fresh(), doc: doc, now: g.Time, mode: signing.SignMode_SIGN_MODE_DIRECT}
+	l := &ledger{t: t, app: freshApp(t), doc: doc, now: g.Time, mode: signing.SignMode_SIGN_MODE_DIRECT}
 	l.val = privval.LoadFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile())
 	params := doc.ConsensusParams.ToProto()
 	if _, err := l.app.InitChain(&abci.RequestInitChain{Time: doc.GenesisTime, ChainId: doc.ChainID, ConsensusParams: &params, AppStateBytes: doc.AppState, InitialHeight: 1}); err != nil {
