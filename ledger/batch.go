@@ -59,7 +59,7 @@ func (s *Sender) send(ctx context.Context, m proto.Message) (proto.Message, Tx, 
 		case a := <-c.answer:
 			return a.response, a.tx, a.err
 		}
-		return nil, Tx{}, &Unsettled{Err: ctx.Err()}
+		return nil, Tx{}, &UnsettledError{Err: ctx.Err()}
 	}
 }
 
@@ -113,7 +113,7 @@ func (s *Sender) carry(ctx context.Context, l load) {
 		messages = append(messages, p.message)
 	}
 	tx, err := s.Send(ctx, messages...)
-	var refusal *Refusal
+	var refusal *RefusalError
 	if errors.As(err, &refusal) && len(l.calls) > 1 {
 		var all sync.WaitGroup
 		for _, c := range l.calls {

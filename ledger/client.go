@@ -107,7 +107,7 @@ func dialNode(address string) (*grpc.ClientConn, error) {
 // ChainID names the ledger.
 func (c *Client) ChainID() string { return c.config.ChainID }
 
-// Close ends what Dial began. Transactions still waited for are Unsettled.
+// Close ends what Dial began. Transactions still waited for are UnsettledError.
 func (c *Client) Close() error {
 	c.stop()
 	c.work.Wait()

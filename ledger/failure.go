@@ -36,9 +36,9 @@ var (
 // Away says whether err may pass when the ledger comes back.
 func Away(err error) bool { return errors.Is(err, ErrAway) }
 
-// Refusal is the ledger's no to a transaction: by the node before it had a
+// RefusalError is the ledger's no to a transaction: by the node before it had a
 // place (Height 0), or by the rules in a block, where it still paid its fee.
-type Refusal struct {
+type RefusalError struct {
 	Codespace string
 	Code      uint32
 	// Log is what the node said.
@@ -48,7 +48,7 @@ type Refusal struct {
 }
 
 // Error says it so that a person can act.
-func (r *Refusal) Error() string {
+func (r *RefusalError) Error() string {
 	if t, ok := refusalText[code{r.Codespace, r.Code}]; ok {
 		return fmt.Sprintf("the ledger refused: %s (%s)", t, r.detail())
 	}
@@ -59,7 +59,7 @@ func (r *Refusal) Error() string {
 }
 
 // detail is the innermost sentence of the log.
-func (r *Refusal) detail() string {
+func (r *RefusalError) detail() string {
 	s := noise.ReplaceAllString(strings.TrimSpace(r.Log), "")
 	if len(s) > 400 {
 		s = s[:400] + "…"
@@ -105,7 +105,7 @@ var refusalText = map[code]string{
 
 // is says whether err is the SDK's refusal with this code.
 func is(err error, number uint32) bool {
-	var r *Refusal
+	var r *RefusalError
 	return errors.As(err, &r) && r.Codespace == sdkSpace && r.Code == number
 }
 
@@ -121,9 +121,9 @@ func expected(log string) (uint64, bool) {
 	return n, err == nil
 }
 
-// Unsettled is a transaction whose fate was unknown when the caller stopped
+// UnsettledError is a transaction whose fate was unknown when the caller stopped
 // waiting. Ask Client.Find with its hash before anything is sent again.
-type Unsettled struct {
+type UnsettledError struct {
 	Hash Hash
 	// Until is the last block that it can still enter.
 	Until fallow.Height
@@ -131,12 +131,12 @@ type Unsettled struct {
 }
 
 // Error names the hash and how long its fate is open.
-func (u *Unsettled) Error() string {
+func (u *UnsettledError) Error() string {
 	return fmt.Sprintf("transaction %s may still enter a block up to %d: %v", u.Hash, u.Until, u.Err)
 }
 
 // Unwrap is why the caller stopped waiting.
-func (u *Unsettled) Unwrap() error { return u.Err }
+func (u *UnsettledError) Unwrap() error { return u.Err }
 
 // refused turns a simulation's or query's gRPC error into this room's errors.
 func refused(what string, err error) error {
@@ -150,6 +150,6 @@ func refused(what string, err error) error {
 	case codes.OK:
 		return nil
 	default:
-		return fmt.Errorf("%s: %w", what, &Refusal{Codespace: "grpc", Code: uint32(s.Code()), Log: s.Message()})
+		return fmt.Errorf("%s: %w", what, &RefusalError{Codespace: "grpc", Code: uint32(s.Code()), Log: s.Message()})
 	}
 }

@@ -207,31 +207,31 @@ func (l *ledgerFake) commit() fallow.Height {
 }
 
 // open checks a transaction as the ante handlers do.
-func (l *ledgerFake) open(raw []byte, sequence func(*fakeAccount) uint64, height uint64, check bool) (*txv1.TxBody, *txv1.AuthInfo, *fakeAccount, *Refusal) {
+func (l *ledgerFake) open(raw []byte, sequence func(*fakeAccount) uint64, height uint64, check bool) (*txv1.TxBody, *txv1.AuthInfo, *fakeAccount, *RefusalError) {
 	var tx txv1.TxRaw
 	var body txv1.TxBody
 	var auth txv1.AuthInfo
 	var pub secpv1.PubKey
 	if err := errors.Join(proto.Unmarshal(raw, &tx), proto.Unmarshal(tx.GetBodyBytes(), &body), proto.Unmarshal(tx.GetAuthInfoBytes(), &auth)); err != nil {
-		return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: 2, Log: err.Error()}
+		return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: 2, Log: err.Error()}
 	}
 	if err := auth.GetSignerInfos()[0].GetPublicKey().UnmarshalTo(&pub); err != nil {
-		return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: 2, Log: err.Error()}
+		return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: 2, Log: err.Error()}
 	}
 	signer, err := keys.AccountOf(pub.GetKey())
 	a := l.accounts[string(signer)]
 	if err != nil || a == nil {
-		return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: 9, Log: "unknown account"}
+		return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: 9, Log: "unknown account"}
 	}
 	if body.GetTimeoutHeight() > 0 && height > body.GetTimeoutHeight() {
-		return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: codeTimeoutHeight, Log: "tx timeout height"}
+		return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: codeTimeoutHeight, Log: "tx timeout height"}
 	}
 	if got := auth.GetSignerInfos()[0].GetSequence(); got != sequence(a) {
-		return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: codeWrongSequence, Log: fmt.Sprintf("account sequence mismatch, expected %d, got %d: incorrect account sequence", sequence(a), got)}
+		return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: codeWrongSequence, Log: fmt.Sprintf("account sequence mismatch, expected %d, got %d: incorrect account sequence", sequence(a), got)}
 	}
 	doc, err := proto.MarshalOptions{Deterministic: true}.Marshal(&txv1.SignDoc{BodyBytes: tx.GetBodyBytes(), AuthInfoBytes: tx.GetAuthInfoBytes(), ChainId: l.network, AccountNumber: a.number})
 	if err != nil || check && !keys.Verify(pub.GetKey(), doc, tx.GetSignatures()[0]) {
-		return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: 4, Log: "signature verification failed"}
+		return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: 4, Log: "signature verification failed"}
 	}
 	return &body, &auth, a, nil
 }
@@ -245,7 +245,7 @@ func (l *ledgerFake) deliver(raw []byte, height uint64) txAnswer {
 	data, effects, events, need, refusal := l.execute(body, l.gasNeed)
 	r := txAnswer{GasWanted: number(auth.GetFee().GetGasLimit()), GasUsed: number(need)}
 	if refusal == nil && auth.GetFee().GetGasLimit() < need {
-		refusal = &Refusal{Codespace: sdkSpace, Code: codeOutOfGas, Log: "out of gas in location: WriteFlat"}
+		refusal = &RefusalError{Codespace: sdkSpace, Code: codeOutOfGas, Log: "out of gas in location: WriteFlat"}
 	}
 	if refusal != nil {
 		r.Code, r.Codespace, r.Log = refusal.Code, refusal.Codespace, refusal.Log
@@ -259,13 +259,13 @@ func (l *ledgerFake) deliver(raw []byte, height uint64) txAnswer {
 }
 
 // execute says what the messages would do.
-func (l *ledgerFake) execute(body *txv1.TxBody, gas func(int) uint64) (data []byte, effects []string, events []rawEvent, need uint64, refusal *Refusal) {
+func (l *ledgerFake) execute(body *txv1.TxBody, gas func(int) uint64) (data []byte, effects []string, events []rawEvent, need uint64, refusal *RefusalError) {
 	var out abciv1.TxMsgData
 	n := 0
 	for i, a := range body.GetMessages() {
 		m, err := a.UnmarshalNew()
 		if err != nil {
-			return nil, nil, nil, 0, &Refusal{Codespace: sdkSpace, Code: 6, Log: err.Error()}
+			return nil, nil, nil, 0, &RefusalError{Codespace: sdkSpace, Code: 6, Log: err.Error()}
 		}
 		var response proto.Message
 		if exec, ok := m.(*authzv1.MsgExec); ok {
@@ -273,7 +273,7 @@ func (l *ledgerFake) execute(body *txv1.TxBody, gas func(int) uint64) (data []by
 			for _, inner := range exec.GetMsgs() {
 				im, err := inner.UnmarshalNew()
 				if err != nil {
-					return nil, nil, nil, 0, &Refusal{Codespace: sdkSpace, Code: 6, Log: err.Error()}
+					return nil, nil, nil, 0, &RefusalError{Codespace: sdkSpace, Code: 6, Log: err.Error()}
 				}
 				r, did, e, bad := l.message(im)
 				if bad != nil {
@@ -308,11 +308,11 @@ func (l *ledgerFake) execute(body *txv1.TxBody, gas func(int) uint64) (data []by
 	return data, effects, events, gas(n), nil
 }
 
-func (l *ledgerFake) message(m proto.Message) (response proto.Message, effects []string, events []rawEvent, refusal *Refusal) {
+func (l *ledgerFake) message(m proto.Message) (response proto.Message, effects []string, events []rawEvent, refusal *RefusalError) {
 	switch m := m.(type) {
 	case *bankv1.MsgSend:
 		if m.GetAmount()[0].GetAmount() == "666" {
-			return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: 5, Log: "spendable balance 1ufal is smaller than 666ufal: insufficient funds [cosmos/x/bank/keeper/send.go:1]"}
+			return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: 5, Log: "spendable balance 1ufal is smaller than 666ufal: insufficient funds [cosmos/x/bank/keeper/send.go:1]"}
 		}
 		return &bankv1.MsgSendResponse{}, []string{"send " + m.GetAmount()[0].GetAmount()}, nil, nil
 	case *leasev1.MsgOpenLeases:
@@ -332,7 +332,7 @@ func (l *ledgerFake) message(m proto.Message) (response proto.Message, effects [
 		r := &leasev1.MsgCloseResponse{}
 		for _, id := range m.GetLeases() {
 			if id == 666 {
-				return nil, nil, nil, &Refusal{Codespace: "lease", Code: 7, Log: "no such lease"}
+				return nil, nil, nil, &RefusalError{Codespace: "lease", Code: 7, Log: "no such lease"}
 			}
 			effects = append(effects, fmt.Sprint("close ", id))
 			r.Results = append(r.Results, &leasev1.Result{Lease: id})
@@ -348,7 +348,7 @@ func (l *ledgerFake) message(m proto.Message) (response proto.Message, effects [
 	default:
 		r, err := responseTo(m)
 		if err != nil {
-			return nil, nil, nil, &Refusal{Codespace: sdkSpace, Code: 6, Log: err.Error()}
+			return nil, nil, nil, &RefusalError{Codespace: sdkSpace, Code: 6, Log: err.Error()}
 		}
 		return r, []string{typeURL(m)}, nil, nil
 	}
@@ -512,7 +512,7 @@ func (l *ledgerFake) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, _, err := conn.ReadMessage(); err != nil {
 		return
 	}
@@ -536,11 +536,11 @@ func (l *ledgerFake) socket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func secret(t testing.TB, i uint32) *keys.Secret {
-	t.Helper()
+func secret(tb testing.TB, i uint32) *keys.Secret {
+	tb.Helper()
 	s, err := keys.Derive("abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about", i)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

@@ -55,7 +55,7 @@ func (c *Client) Follow(ctx context.Context, from fallow.Height, each func(Block
 				return err
 			}
 			if Away(err) {
-				c.config.Logger.Debug("ledger away, following later", slog.Int64("height", int64(h)))
+				c.config.Logger.DebugContext(ctx, "ledger away, following later", slog.Int64("height", int64(h)))
 			}
 			select {
 			case <-time.After(wait):

@@ -47,7 +47,7 @@ func (s *Sender) estimate(ctx context.Context, body []proto.Message, least uint6
 		return 0, err
 	}
 	used, err := s.client.simulate(ctx, raw)
-	var r *Refusal
+	var r *RefusalError
 	if errors.As(err, &r) && !is(err, codeWrongSequence) && len(s.flights) > 0 {
 		// What it lacks may be in flight: a deposit, say.
 		if used, err = s.simulateLater(ctx, body); err != nil {
@@ -101,10 +101,10 @@ func (c *Client) simulate(ctx context.Context, raw []byte) (uint64, error) {
 	params := map[string]string{"path": "/app/simulate", "data": hex.EncodeToString(raw)}
 	if rpcErr := c.rpc.call(ctx, "abci_query", params, &a); rpcErr == nil && a.Response.Code != 0 {
 		log := strings.TrimSuffix(a.Response.Log, ": failed to simulate tx")
-		return 0, &Refusal{Codespace: a.Response.Codespace, Code: a.Response.Code, Log: log}
+		return 0, &RefusalError{Codespace: a.Response.Codespace, Code: a.Response.Code, Log: log}
 	}
 	if want, ok := expected(err.Error()); ok {
-		return 0, &Refusal{Codespace: sdkSpace, Code: codeWrongSequence, Log: fmt.Sprintf("account sequence mismatch, expected %d, got 0", want)}
+		return 0, &RefusalError{Codespace: sdkSpace, Code: codeWrongSequence, Log: fmt.Sprintf("account sequence mismatch, expected %d, got 0", want)}
 	}
 	return 0, refused("simulate a transaction", err)
 }
@@ -129,7 +129,7 @@ func (c *Client) broadcast(ctx context.Context, raw []byte) (sure bool, err erro
 	if r.GetCode() == 0 || r.GetCodespace() == sdkSpace && r.GetCode() == codeInCache {
 		return true, nil
 	}
-	return tries == 1, &Refusal{Codespace: r.GetCodespace(), Code: r.GetCode(), Log: r.GetRawLog(), Hash: hashOf(raw)}
+	return tries == 1, &RefusalError{Codespace: r.GetCodespace(), Code: r.GetCode(), Log: r.GetRawLog(), Hash: hashOf(raw)}
 }
 
 // definite says that the node answered, and took nothing.

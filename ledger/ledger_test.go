@@ -46,7 +46,7 @@ func TestVectors(t *testing.T) {
 	}
 	drafts := map[string]draft{
 		"send": {
-			messages: []proto.Message{&bankv1.MsgSend{FromAddress: me, ToAddress: string(to), Amount: []*basev1.Coin{coin("ufal", 12345)}}},
+			messages: []proto.Message{&bankv1.MsgSend{FromAddress: me, ToAddress: string(to), Amount: []*basev1.Coin{coin(12345)}}},
 			fee:      150, until: 77,
 		},
 		"two": {
@@ -193,7 +193,7 @@ func TestGasPriceOfTheNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if p, err := c.gasPrice(t.Context()); err != nil || p.String() != "0.0025" {
 		t.Errorf("%s, %v", p, err)
 	}
@@ -319,7 +319,7 @@ func TestForgottenAndExpired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	// The node says yes and forgets, until the first transaction is too late.
 	var first []byte
 	l.refuse = func(raw []byte) bool {
@@ -351,7 +351,7 @@ func TestRefusals(t *testing.T) {
 	c := l.dial()
 	s := c.Sender(k, Options{})
 	_, err := s.Transfer(t.Context(), k.Account(), 666)
-	var r *Refusal
+	var r *RefusalError
 	if !errors.As(err, &r) || !strings.Contains(err.Error(), "spendable balance 1ufal is smaller than 666ufal") || strings.Contains(err.Error(), "send.go") {
 		t.Errorf("found by simulation: %v", err)
 	}
@@ -384,7 +384,7 @@ func TestRefusedInABlock(t *testing.T) {
 	// The estimate of the first serves the second, so no simulation finds it.
 	all.Go(func() {
 		tx, err := s.Send(t.Context(), &leasev1.MsgClose{Signer: "a", Leases: []uint64{666}})
-		var r *Refusal
+		var r *RefusalError
 		if !errors.As(err, &r) || r.Codespace != "lease" || r.Code != 7 || r.Height == 0 || tx.Fee == 0 || tx.Height != r.Height {
 			t.Errorf("got %+v, %v", tx, err)
 		}
@@ -458,7 +458,7 @@ func TestBatchWithABadCall(t *testing.T) {
 				id = 666
 			}
 			r, _, err := s.CloseLeases(t.Context(), fallow.ReasonCompleted, []fallow.LeaseID{id})
-			var refusal *Refusal
+			var refusal *RefusalError
 			if bad := i == 3; bad != errors.As(err, &refusal) || !bad && (len(r) != 1 || r[0].Lease != id) {
 				t.Errorf("call %d: %+v, %v", i, r, err)
 			}
@@ -518,7 +518,7 @@ func TestUnsettled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, err := c.Sender(k, Options{}).Transfer(ctx, k.Account(), 1)
-	var u *Unsettled
+	var u *UnsettledError
 	if !errors.As(err, &u) || !errors.Is(err, context.DeadlineExceeded) || u.Until < 10 {
 		t.Fatalf("got %v", err)
 	}

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"fallow.network"
 	"fallow.network/keys"
 )
 
@@ -56,13 +55,11 @@ func TestMain(m *testing.M) {
 
 // realNode is a ledger of one validator in a process of its own.
 type realNode struct {
-	t           *testing.T
-	binary      string
-	home        string
-	ports       [4]string // rpc, grpc, p2p, api
-	process     *exec.Cmd
-	ready       chan struct{}
-	readyReader sync.WaitGroup
+	t       *testing.T
+	binary  string
+	home    string
+	ports   [4]string // rpc, grpc, p2p, api
+	process *exec.Cmd
 }
 
 const realChain = "fallow-ledger-1"
@@ -177,7 +174,7 @@ func TestRealNode(t *testing.T) {
 	})
 	t.Run("refusals", func(t *testing.T) {
 		_, err := s.Transfer(t.Context(), poor.Account(), 1<<60)
-		var r *Refusal
+		var r *RefusalError
 		if !errors.As(err, &r) || r.Codespace != "sdk" || r.Code != 5 {
 			t.Errorf("funds: %v", err)
 		}
@@ -292,5 +289,3 @@ func restart(t *testing.T, n *realNode, c *Client, s *Sender, poor *keys.Secret)
 	}
 	following.Wait()
 }
-
-var _ = fallow.Height(0)

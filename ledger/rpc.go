@@ -122,7 +122,7 @@ func (r *rpc) post(ctx context.Context, endpoint, method string, params map[stri
 	if err != nil {
 		return fmt.Errorf("ask for %s: %w", method, err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	answer := struct {
 		Result json.RawMessage `json:"result"`
 		Error  *rpcError       `json:"error"`

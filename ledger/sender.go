@@ -107,9 +107,9 @@ func (s *Sender) lock(ctx context.Context) error {
 func (s *Sender) unlock() { <-s.turn }
 
 // Send puts messages into one transaction and waits until it stands in a
-// block: all of them take effect, or none does. The error is a *Refusal when
+// block: all of them take effect, or none does. The error is a *RefusalError when
 // the ledger said no (the Tx then says what was paid for that, if it was in a
-// block), ErrAway when it could not be sent at all, and *Unsettled when ctx
+// block), ErrAway when it could not be sent at all, and *UnsettledError when ctx
 // ended first; only then may it still take effect.
 func (s *Sender) Send(ctx context.Context, messages ...proto.Message) (Tx, error) {
 	var failed []Tx
@@ -129,7 +129,7 @@ func (s *Sender) Send(ctx context.Context, messages ...proto.Message) (Tx, error
 			last = fmt.Errorf("transaction %s: %w", f.hash, ErrExpired)
 			continue
 		case p.err != nil:
-			return Tx{Failed: failed}, &Unsettled{Hash: f.hash, Until: f.until, Err: p.err}
+			return Tx{Failed: failed}, &UnsettledError{Hash: f.hash, Until: f.until, Err: p.err}
 		}
 		tx, err := f.settle(p)
 		tx.Failed = failed
@@ -138,7 +138,7 @@ func (s *Sender) Send(ctx context.Context, messages ...proto.Message) (Tx, error
 			last = err
 		case is(err, codeOutOfGas):
 			failed, last, least = append(failed, tx), err, 2*f.gas
-			s.client.config.Logger.Debug("more gas for a transaction", slog.String("kind", f.kind), slog.Uint64("gas", least))
+			s.client.config.Logger.DebugContext(ctx, "more gas for a transaction", slog.String("kind", f.kind), slog.Uint64("gas", least))
 		default:
 			return tx, err
 		}
@@ -198,7 +198,7 @@ func (s *Sender) launch(ctx context.Context, messages []proto.Message, least uin
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("send for %s: %w", s.key.Account(), &Refusal{
+	return nil, fmt.Errorf("send for %s: %w", s.key.Account(), &RefusalError{
 		Codespace: sdkSpace, Code: codeWrongSequence, Log: "other programs send for this account at the same time",
 	})
 }
@@ -244,7 +244,7 @@ func (s *Sender) sign(ctx context.Context, body []proto.Message, gas uint64, hea
 // Flights from there on are lost to it and are offered again; where one of
 // them is missing, the count goes on in the gap.
 func (s *Sender) realign(ctx context.Context, refusal error) {
-	var r *Refusal
+	var r *RefusalError
 	want, ok := uint64(0), false
 	if errors.As(refusal, &r) {
 		want, ok = expected(r.Log)
@@ -265,7 +265,7 @@ func (s *Sender) realign(ctx context.Context, refusal error) {
 		}
 		want++
 	}
-	s.client.config.Logger.Debug("sequence set right", slog.String("account", string(s.key.Account())), slog.Uint64("from", s.next), slog.Uint64("to", want))
+	s.client.config.Logger.DebugContext(ctx, "sequence set right", slog.String("account", string(s.key.Account())), slog.Uint64("from", s.next), slog.Uint64("to", want))
 	s.next = want
 }
 
@@ -284,7 +284,7 @@ func (s *Sender) wait(ctx context.Context, f *flight) (place, error) {
 			case p := <-f.found:
 				return p, nil
 			default:
-				return place{}, &Unsettled{Hash: f.hash, Until: f.until, Err: ctx.Err()}
+				return place{}, &UnsettledError{Hash: f.hash, Until: f.until, Err: ctx.Err()}
 			}
 		case <-changed:
 		}
@@ -330,10 +330,10 @@ func (s *Sender) nudge(ctx context.Context) {
 			continue
 		}
 		_, err := s.client.broadcast(ctx, f.raw)
-		var r *Refusal
+		var r *RefusalError
 		if !is(err, codeWrongSequence) || !errors.As(err, &r) {
 			if err != nil && !Away(err) {
-				s.client.config.Logger.Debug("transaction not taken again", slog.String("hash", f.hash.String()), slog.Any("error", err))
+				s.client.config.Logger.DebugContext(ctx, "transaction not taken again", slog.String("hash", f.hash.String()), slog.Any("error", err))
 			}
 			continue
 		}

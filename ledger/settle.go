@@ -6,7 +6,6 @@ import (
 	authzv1 "cosmossdk.io/api/cosmos/authz/v1beta1"
 	abciv1 "cosmossdk.io/api/cosmos/base/abci/v1beta1"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"fallow.network"
@@ -40,7 +39,7 @@ func (f *flight) settle(p place) (Tx, error) {
 		GasWanted: uint64(p.result.GasWanted), GasUsed: uint64(p.result.GasUsed), Shared: 1,
 	}
 	if p.result.Code != 0 {
-		return tx, &Refusal{Codespace: p.result.Codespace, Code: p.result.Code, Log: p.result.Log, Hash: f.hash, Height: p.height}
+		return tx, &RefusalError{Codespace: p.result.Codespace, Code: p.result.Code, Log: p.result.Log, Hash: f.hash, Height: p.height}
 	}
 	var data abciv1.TxMsgData
 	if err := proto.Unmarshal(p.result.Data, &data); err != nil {
@@ -88,7 +87,7 @@ func (tx *Tx) unwrap(messages []proto.Message) error {
 // responseTo is an empty response to m, by the convention of its name.
 func responseTo(m proto.Message) (proto.Message, error) {
 	name := m.ProtoReflect().Descriptor().FullName() + "Response"
-	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))
+	t, err := protoregistry.GlobalTypes.FindMessageByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("response %s: %w", name, err)
 	}

@@ -103,7 +103,7 @@ func (t *tracker) run(ctx context.Context) {
 			wait := 10 * time.Millisecond
 			if !errors.Is(err, errNotYet) {
 				wait = pollEvery
-				t.client.config.Logger.Debug("block not read yet", slog.Any("error", err))
+				t.client.config.Logger.DebugContext(ctx, "block not read yet", slog.Any("error", err))
 			}
 			select {
 			case <-time.After(wait):
@@ -160,7 +160,7 @@ func (t *tracker) close() {
 }
 
 // Find looks for a transaction of a known hash in the blocks from..until (to
-// the head when until is 0), as after Unsettled. It fails with ErrNotFound
+// the head when until is 0), as after UnsettledError. It fails with ErrNotFound
 // when the blocks are there and it is in none.
 func (c *Client) Find(ctx context.Context, h Hash, from, until fallow.Height) (Tx, error) {
 	head, err := c.Head(ctx)

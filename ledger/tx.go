@@ -105,7 +105,7 @@ func (d draft) sign(public []byte, key Signer) ([]byte, error) {
 	}
 	fee := &txv1.Fee{GasLimit: d.gas, Granter: string(d.payer)}
 	if d.fee > 0 {
-		fee.Amount = []*basev1.Coin{coin(fallow.TokenDenom, uint64(d.fee))}
+		fee.Amount = []*basev1.Coin{coin(d.fee)}
 	}
 	auth := &txv1.AuthInfo{Fee: fee, SignerInfos: []*txv1.SignerInfo{{
 		PublicKey: pub, Sequence: d.sequence,
@@ -158,8 +158,8 @@ func anyOf(m proto.Message) (*anypb.Any, error) {
 
 func typeURL(m proto.Message) string { return "/" + string(m.ProtoReflect().Descriptor().FullName()) }
 
-func coin(denom string, amount uint64) *basev1.Coin {
-	return &basev1.Coin{Denom: denom, Amount: strconv.FormatUint(amount, 10)}
+func coin(amount Tokens) *basev1.Coin {
+	return &basev1.Coin{Denom: fallow.TokenDenom, Amount: strconv.FormatUint(uint64(amount), 10)}
 }
 
 // feeFor is the price of gas, rounded up to whole ufal.

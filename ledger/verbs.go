@@ -56,7 +56,7 @@ func (s *Sender) signer() string { return string(s.Account()) }
 // alone, and the ledger refuses to send them.
 func (s *Sender) Transfer(ctx context.Context, to fallow.Account, amount Tokens) (Tx, error) {
 	_, tx, err := s.send(ctx, &bankv1.MsgSend{
-		FromAddress: s.signer(), ToAddress: string(to), Amount: []*basev1.Coin{coin(fallow.TokenDenom, uint64(amount))},
+		FromAddress: s.signer(), ToAddress: string(to), Amount: []*basev1.Coin{coin(amount)},
 	})
 	return tx, err
 }
@@ -212,7 +212,7 @@ func (s *Sender) GrantOperator(ctx context.Context, operator fallow.Account, mes
 	}
 	if allowance > 0 {
 		a, err := anyOf(&feegrantv1.BasicAllowance{
-			SpendLimit: []*basev1.Coin{coin(fallow.TokenDenom, uint64(allowance))}, Expiration: timestamppb.New(until),
+			SpendLimit: []*basev1.Coin{coin(allowance)}, Expiration: timestamppb.New(until),
 		})
 		if err != nil {
 			return Tx{}, err

@@ -83,7 +83,7 @@ func (w *watch) run(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
 		endpoint := w.rpc.endpoints[i%len(w.rpc.endpoints)]
 		if err := w.listen(ctx, endpoint); err != nil && ctx.Err() == nil {
-			w.logger.Debug("word of new blocks broke off", slog.String("endpoint", endpoint), slog.Any("error", err))
+			w.logger.DebugContext(ctx, "word of new blocks broke off", slog.String("endpoint", endpoint), slog.Any("error", err))
 		}
 		w.set(Head{}, false, false)
 		w.ask(ctx)
@@ -116,9 +116,9 @@ func (w *watch) listen(ctx context.Context, endpoint string) error {
 		return fmt.Errorf("open a socket: %w", err)
 	}
 	if res.Body != nil {
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	conn.SetReadLimit(maxWord)
 	conn.SetPongHandler(func(string) error { return conn.SetReadDeadline(time.Now().Add(silence)) })
 	// Reading is not bound to ctx: closing the socket ends it. Pings tell a
