@@ -18,6 +18,7 @@ name() { # licence file -> name
   elif grep -qiE 'CC0|Creative Commons Zero' "$f"; then echo CC0-1.0
   else echo unknown; fi
 }
+list=$(go list -deps -f '{{with .Module}}{{if not .Main}}{{with .Replace}}{{.Path}} {{.Dir}}{{else}}{{.Path}} {{.Dir}}{{end}}{{end}}{{end}}' ./cmd/fallow ./cmd/fallowd)
 while read -r mod dir; do
   f=$(find "$dir" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'license-*' -o -iname 'unlicense*' \) | sort | grep -iE 'apache|mit' || find "$dir" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'unlicense*' \) | sort)
   f=$(head -n 1 <<<"$f")
@@ -27,6 +28,6 @@ while read -r mod dir; do
   l=none; [ -z "$f" ] || l=$(name "$f")
   count[$l]=$(( ${count[$l]:-0} + 1 ))
   case $l in none|unknown|GPL) echo "licence of $mod: $l" >&2; grep -qxF "$mod" packaging/licences.ok 2>/dev/null || bad=1;; esac
-done < <(go list -deps -f '{{with .Module}}{{if not .Main}}{{with .Replace}}{{.Path}} {{.Dir}}{{else}}{{.Path}} {{.Dir}}{{end}}{{end}}{{end}}' ./cmd/fallow ./cmd/fallowd | sort -u)
+done < <(sort -u <<<"$list")
 for l in "${!count[@]}"; do echo "$l: ${count[$l]} modules"; done | sort
 exit $bad

@@ -1,24 +1,34 @@
 #!/usr/bin/env bash
-# Builds dist/fallow_VERSION_ARCH.deb: both binaries, manual pages, shell
-# completions and systemd units.
+# Builds dist/fallow_VERSION_ARCH.deb out of build/: both binaries, manual
+# pages, shell completions and systemd units. Without dpkg-deb it makes a
+# tar.gz of the same tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-version=${1#v}
-[[ $version =~ ^[0-9] ]] || version=0.1.0+$version
+umask 022
+version=${1:-0.1.0}
+version=${version#v}
+[[ $version =~ ^[0-9]+\.[0-9]+ ]] || version=0.1.0+$version # a bare commit
 version=${version//-/+}
 arch=$(dpkg --print-architecture 2>/dev/null || go env GOARCH)
+for bin in fallow fallowd; do
+  [ -x build/$bin ] || { echo "build/$bin is missing; run: make build" >&2; exit 1; }
+done
+
 root=dist/deb
-rm -rf dist && mkdir -p $root/{DEBIAN,usr/bin,usr/lib/systemd/system,usr/share/man/man1,usr/share/bash-completion/completions,usr/share/zsh/vendor-completions,usr/share/fish/vendor_completions.d,usr/share/doc/fallow}
-cp build/fallow build/fallowd $root/usr/bin/
-build/fallow man $root/usr/share/man/man1 >/dev/null
-gzip -9n $root/usr/share/man/man1/*.1
-build/fallow completion bash > $root/usr/share/bash-completion/completions/fallow
-build/fallow completion zsh  > $root/usr/share/zsh/vendor-completions/_fallow
-build/fallow completion fish > $root/usr/share/fish/vendor_completions.d/fallow.fish
-cp packaging/*.service $root/usr/lib/systemd/system/
-cp LICENSE $root/usr/share/doc/fallow/copyright
-cp CHANGELOG.md README.md docs/*.md $root/usr/share/doc/fallow/
-cat > $root/DEBIAN/control <<C
+share=$root/usr/share
+rm -rf dist
+install -D -m 755 -t $root/usr/bin build/fallow build/fallowd
+install -D -m 644 -t $root/usr/lib/systemd/system packaging/*.service
+install -D -m 644 -t $share/doc/fallow CHANGELOG.md README.md docs/*.md
+install -D -m 644 LICENSE $share/doc/fallow/copyright
+install -d $share/man/man1 $share/bash-completion/completions $share/zsh/vendor-completions $share/fish/vendor_completions.d $root/DEBIAN
+build/fallow man $share/man/man1 >/dev/null
+gzip -9n $share/man/man1/*.1
+build/fallow completion bash >$share/bash-completion/completions/fallow
+build/fallow completion zsh >$share/zsh/vendor-completions/_fallow
+build/fallow completion fish >$share/fish/vendor_completions.d/fallow.fish
+
+cat >$root/DEBIAN/control <<E
 Package: fallow
 Version: $version
 Architecture: $arch
@@ -31,19 +41,4 @@ Installed-Size: $(du -sk $root/usr | cut -f1)
 Description: open market for compute
  Rent machines by the second or by the task, or lend yours while it lies idle.
  The package holds fallow, for tenants, providers and hubs, and fallowd, the
- ledger's node.
-C
-cat > $root/DEBIAN/postinst <<'C'
-#!/bin/sh
-set -e
-if [ "$1" = configure ]; then
-  adduser --system --group --home /var/lib/fallow --quiet fallow || true
-  chmod 0700 /var/lib/fallow
-fi
-C
-chmod 0755 $root/DEBIAN/postinst
-if command -v dpkg-deb >/dev/null; then
-  dpkg-deb --root-owner-group --build $root "dist/fallow_${version}_${arch}.deb"
-else
-  tar -C $root -czf "dist/fallow_${version}_${arch}.tar.gz" usr && echo "dist/fallow_${version}_${arch}.tar.gz (no dpkg-deb here)"
-fi
+ ledger's node. No service starts by itself.
