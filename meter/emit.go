@@ -1,0 +1,300 @@
+package meter
+
+import (
+	"cmp"
+	"slices"
+)
+
+// editKind says what is put into a body at one place. The order is the order
+// in which edits of one place stand.
+type editKind uint8
+
+const (
+	editF32 editKind = iota // make the top of the stack canonical
+	editF64
+	editF32x4
+	editF64x2
+	editReload   // read the quantum back after a call
+	editEntry    // of the function: charge and check
+	editHeader   // of a loop: charge and check
+	editCharge   // of a stretch of code
+	editBytes    // pay for the bytes on top of the stack
+	editElements // pay for the elements on top of the stack
+	editPages    // pay for the pages on top of the stack
+	editFlush    // write the quantum out before a call
+	editReturn   // replaces return
+)
+
+// edit is one change of a body: before the instruction at at.
+type edit struct {
+	at   int32
+	kind editKind
+	arg  int64
+}
+
+// Scratch locals that a function may need.
+const (
+	needI32 uint8 = 1 << iota
+	needF32
+	needF64
+	needV128
+)
+
+// layout is where the pass puts what it adds to a module.
+type layout struct {
+	reserve, quantum, depth uint32 // globals
+	refill                  uint32 // function
+}
+
+// emitter writes one body.
+type emitter struct {
+	b     []byte
+	l     *layout
+	count uint32 // the local that holds what is left of the quantum
+	// small says that no way through the function from one check to the next
+	// costs more than a quantum, so that a check takes one at most.
+	small bool
+	i32   uint32 // scratch locals
+	f32   uint32
+	f64   uint32
+	v128  uint32
+}
+
+func (e *emitter) put(b ...byte) { e.b = append(e.b, b...) }
+
+func (e *emitter) index(op byte, i uint32) { e.b = putU32(append(e.b, op), i) }
+
+func (e *emitter) i64(v int64) { e.b = putS64(append(e.b, opI64Const), v) }
+
+func (e *emitter) i32const(v int64) { e.b = putS64(append(e.b, opI32Const), v) }
+
+// check takes a quantum when the last one is spent. The plain form of it
+// stands in place, for a call there would cost every loop its registers.
+func (e *emitter) check(small bool) {
+	e.index(opLocalGet, e.count)
+	e.i64(0)
+	e.put(opI64LtS, opIf, 0x40)
+	if small {
+		e.index(opGlobalGet, e.l.reserve)
+		e.i64(Quantum)
+		e.put(opI64Sub)
+		e.index(opGlobalSet, e.l.reserve)
+		e.index(opGlobalGet, e.l.reserve)
+		e.i64(0)
+		e.put(opI64LtS, opIf, 0x40, opUnreachable, opEnd)
+		e.index(opLocalGet, e.count)
+		e.i64(Quantum)
+		e.put(opI64Add)
+	} else {
+		e.index(opLocalGet, e.count)
+		e.index(opCall, e.l.refill)
+	}
+	e.index(opLocalSet, e.count)
+	e.put(opEnd)
+}
+
+func (e *emitter) charge(gas int64) {
+	if gas == 0 {
+		return
+	}
+	e.index(opLocalGet, e.count)
+	e.i64(gas)
+	e.put(opI64Sub)
+	e.index(opLocalSet, e.count)
+}
+
+// length charges for the number on top of the stack, which stays there.
+func (e *emitter) length(step byte, arg int64) {
+	e.index(opLocalTee, e.i32)
+	e.index(opLocalGet, e.count)
+	e.index(opLocalGet, e.i32)
+	e.put(opExtendU)
+	e.i64(arg)
+	e.put(step, opI64Sub)
+	e.index(opLocalSet, e.count)
+	e.check(false)
+}
+
+// canonNaN are the bits that NaNs get: quiet, positive, no payload.
+var (
+	canon32 = []byte{0, 0, 0xc0, 0x7f}
+	canon64 = []byte{0, 0, 0, 0, 0, 0, 0xf8, 0x7f}
+)
+
+// scalar makes the float on top of the stack canonical: x if x >= x. That
+// comparison takes one flag where x == x takes two.
+func (e *emitter) scalar(local uint32, constant, ge byte, bits []byte) {
+	e.index(opLocalSet, local)
+	e.put(opBlock, 0x40)
+	e.index(opLocalGet, local)
+	e.index(opLocalGet, local)
+	e.put(ge, opBrIf, 0, constant)
+	e.put(bits...)
+	e.index(opLocalSet, local)
+	e.put(opEnd)
+	e.index(opLocalGet, local)
+}
+
+// vector does so for each lane, by the mask x == x.
+func (e *emitter) vector(eq uint32, bits []byte) {
+	e.index(opLocalTee, e.v128)
+	e.index(prefixSIMD, simdConst)
+	for range 16 / len(bits) {
+		e.put(bits...)
+	}
+	e.index(opLocalGet, e.v128)
+	e.index(opLocalGet, e.v128)
+	e.index(prefixSIMD, eq)
+	e.index(prefixSIMD, simdBitselect)
+}
+
+func (e *emitter) edit(d edit) {
+	switch d.kind {
+	case editF32:
+		e.scalar(e.f32, opF32Const, opF32Ge, canon32)
+	case editF64:
+		e.scalar(e.f64, opF64Const, opF64Ge, canon64)
+	case editF32x4:
+		e.vector(simdF32x4Eq, canon32)
+	case editF64x2:
+		e.vector(simdF64x2Eq, canon64)
+	case editReload:
+		e.index(opGlobalGet, e.l.quantum)
+		e.index(opLocalSet, e.count)
+	case editEntry:
+		e.index(opGlobalGet, e.l.quantum)
+		e.index(opLocalSet, e.count)
+		e.charge(d.arg)
+		e.check(e.small)
+	case editHeader:
+		e.charge(d.arg)
+		e.check(e.small)
+	case editCharge:
+		e.charge(d.arg)
+	case editBytes:
+		e.length(opI64ShrU, BulkShift)
+	case editElements:
+		e.length(opI64Mul, GasPerElement)
+	case editPages:
+		e.length(opI64Mul, GasPerPage)
+	case editFlush:
+		e.index(opLocalGet, e.count)
+		e.index(opGlobalSet, e.l.quantum)
+	case editReturn:
+		e.index(opBr, uint32(d.arg))
+	}
+}
+
+// emit writes the body that c has checked. groups are its declarations of
+// locals; multi is the index of a type that gives the function's results and
+// takes nothing, used where there are several.
+func (c *checker) emit(out []byte, groups vector, l *layout, multi uint32) []byte {
+	edits := append(c.edits, c.nan.resolve()...)
+	slices.SortStableFunc(edits, func(a, b edit) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind))
+	})
+	// One value may be seen for two reasons.
+	edits = slices.Compact(edits)
+	for _, d := range edits {
+		switch d.kind {
+		case editF32:
+			c.needs |= needF32
+		case editF64:
+			c.needs |= needF64
+		case editF32x4, editF64x2:
+			c.needs |= needV128
+		default:
+		}
+	}
+	if c.calls {
+		c.needs |= needI32
+	}
+	e := &emitter{b: out, l: l, count: uint32(len(c.locals)), small: c.cost() <= Quantum}
+	n, next := groups.n+1, e.count+1
+	var extra []byte
+	for _, s := range []struct {
+		need uint8
+		at   *uint32
+		t    byte
+	}{{needI32, &e.i32, i32}, {needF32, &e.f32, f32}, {needF64, &e.f64, f64}, {needV128, &e.v128, v128}} {
+		if c.needs&s.need != 0 {
+			*s.at = next
+			extra = append(extra, 1, s.t)
+			n, next = n+1, next+1
+		}
+	}
+	e.b = putU32(e.b, uint32(n))
+	e.b = append(e.b, groups.b...)
+	e.put(1, i64)
+	e.put(extra...)
+
+	e.edit(edits[0]) // the entry
+	frame := int64(c.frame())
+	if c.calls {
+		e.index(opGlobalGet, l.depth)
+		e.i32const(frame)
+		e.put(opI32Sub)
+		e.index(opLocalTee, e.i32)
+		e.index(opGlobalSet, l.depth)
+		e.index(opLocalGet, e.i32)
+		e.i32const(0)
+		e.put(opI32LtS, opIf, 0x40, opUnreachable, opEnd)
+	}
+	if c.returns {
+		e.put(opBlock)
+		switch len(c.ft.results) {
+		case 0:
+			e.put(0x40)
+		case 1:
+			e.put(c.ft.results[0])
+		default:
+			e.b = putS64(e.b, int64(multi))
+		}
+	}
+	body := c.r.b
+	p := edits[0].at
+	for _, d := range edits[1:] {
+		e.put(body[p:d.at]...)
+		e.edit(d)
+		p = d.at
+		if d.kind == editReturn {
+			p++
+		}
+	}
+	e.put(body[p : len(body)-1]...)
+	if c.returns {
+		e.put(opEnd)
+	}
+	e.edit(edit{kind: editFlush})
+	if c.calls {
+		e.index(opGlobalGet, l.depth)
+		e.i32const(frame)
+		e.put(opI32Add)
+		e.index(opGlobalSet, l.depth)
+	}
+	e.put(opEnd)
+	return e.b
+}
+
+// frame is what a call of the function takes of the depth.
+func (c *checker) frame() int {
+	n := FrameSlots + c.most + len(c.r.b)/BodySlot
+	for _, t := range c.locals {
+		n += width(t)
+	}
+	return n
+}
+
+// cost is the gas of a way through the function that passes every stretch of
+// code once.
+func (c *checker) cost() int64 {
+	n := int64(0)
+	for _, d := range c.edits {
+		switch d.kind {
+		case editEntry, editHeader, editCharge:
+			n += d.arg
+		default:
+		}
+	}
+	return n
+}
