@@ -1,0 +1,316 @@
+package provider
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"fallow.network"
+	marketv1 "fallow.network/api/market"
+	"fallow.network/market"
+	"fallow.network/settle"
+	"fallow.network/wire"
+)
+
+// Bounds of what is remembered of demands and tenants.
+const (
+	maxAnswers  = 4096
+	maxTenants  = 4096
+	maxDeclines = 64
+	// staleHead is how long the ledger may be silent before offers stop: a
+	// last height counted from an old block may be over already.
+	staleHead = 30 * time.Second
+	escrowAge = 2 * time.Second
+	// answerTime bounds the making of one answer.
+	answerTime = 10 * time.Second
+	// escrowKept is how old an escrow may be while the ledger is away.
+	escrowKept = time.Minute
+)
+
+// desk answers demands: each once, whichever way it comes.
+type desk struct {
+	once singleflight.Group
+
+	mu       sync.Mutex
+	answers  map[fallow.Digest]sealed
+	limits   map[fallow.Account]*rate.Limiter
+	escrows  map[fallow.Account]escrow
+	declines []DeclineRecord // newest last
+	counts   map[fallow.Reason]int
+}
+
+type sealed struct {
+	answer  *marketv1.SealedAnswer
+	expires fallow.Time
+}
+
+type escrow struct {
+	account settle.Account
+	at      time.Time
+}
+
+// DeclineRecord is a demand that got no offer, for the status page.
+type DeclineRecord struct {
+	AtUnixMS int64          `json:"at_unix_ms"`
+	Tenant   fallow.Account `json:"tenant"`
+	Reason   fallow.Reason  `json:"reason"`
+	Detail   string         `json:"detail"`
+}
+
+func newDesk() *desk {
+	return &desk{answers: map[fallow.Digest]sealed{}, limits: map[fallow.Account]*rate.Limiter{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
+}
+
+// answer opens a demand and seals what this provider says to it. An error
+// means that there is nobody to say it to: the bytes are no demand.
+func (d *Daemon) answer(ctx context.Context, s market.Signed) (*marketv1.SealedAnswer, error) {
+	id := s.ID()
+	if a := d.desk.known(id); a != nil {
+		return a, nil
+	}
+	v, err, _ := d.desk.once.Do(string(id[:]), func() (any, error) {
+		if a := d.desk.known(id); a != nil {
+			return a, nil
+		}
+		demand, err := wire.OpenDemand(d.deps.ChainID, s)
+		if err != nil {
+			return nil, err
+		}
+		// Who asked first must not take the answer with it from who asks next.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+		defer cancel()
+		a := d.say(ctx, id, demand)
+		if a.Reason == "" {
+			d.metrics.offers.Inc()
+		} else {
+			d.declined(demand.Tenant, a.Reason, a.Detail)
+		}
+		sealedAnswer, err := wire.SealAnswer(demand.SealingKey, id, a)
+		if err != nil {
+			return nil, err
+		}
+		d.desk.keep(id, sealed{sealedAnswer, demand.Expires}, fallow.Time(unixMS(d.now())))
+		return sealedAnswer, nil
+	})
+	if err != nil {
+		d.metrics.malformed.Inc()
+		return nil, err
+	}
+	return v.(*marketv1.SealedAnswer), nil
+}
+
+// say makes the answer: an offer, or a reason.
+func (d *Daemon) say(ctx context.Context, id fallow.Digest, demand market.Demand) market.Answer {
+	c, _ := d.config()
+	a := market.Answer{Provider: c.Provider, NodeKey: d.node, Region: c.Region, Protocol: fallow.Protocol}
+	offer, no := d.offer(ctx, c, id, demand)
+	if no != nil {
+		a.Reason, a.Detail = no.Reason, no.Detail
+		if len(a.Detail) > market.MaxText {
+			a.Detail = a.Detail[:market.MaxText]
+		}
+		return a
+	}
+	a.Offer = offer
+	a.Addrs = d.addrs()
+	for _, in := range demand.Inputs {
+		if _, ok := d.deps.Blobs.Has(in.Digest); ok {
+			a.Has = append(a.Has, in.Digest)
+		}
+	}
+	return a
+}
+
+func (d *Daemon) addrs() []string {
+	list := d.courier.Addrs()
+	return list[:min(len(list), market.MaxAddrs)]
+}
+
+// offer decides, holds the capacity, signs, and writes the offer down.
+func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand market.Demand) (market.Signed, *Decline) {
+	now := d.now()
+	height, seen := d.head()
+	if !d.desk.allow(demand.Tenant, c.Offers.PerSecond, now) {
+		return market.Signed{}, decline(fallow.ReasonRateLimited, "at most %v demands a second are answered", c.Offers.PerSecond)
+	}
+	s, no := d.situation(ctx, c, demand, now)
+	if no != nil {
+		return market.Signed{}, no
+	}
+	terms, no := c.decide(demand, s)
+	if no != nil {
+		return market.Signed{}, no
+	}
+	standing, ok := d.standing()
+	switch {
+	case height == 0 || now.Sub(seen) > staleHead || !ok:
+		return market.Signed{}, decline(fallow.ReasonChainAway, "the ledger is out of this provider's reach; offers begin again with the next block")
+	case standing.Epoch == 0:
+		return market.Signed{}, decline(fallow.ReasonKeyEpoch, "this node's key is not registered on the ledger yet")
+	}
+	o := market.Offer{
+		Demand: id, Tenant: demand.Tenant, Provider: c.Provider, NodeKey: d.node, KeyEpoch: standing.Epoch,
+		Kind: demand.Kind, Workload: demand.Workload, Terms: terms,
+		LastHeight: height + fallow.Height(c.Offers.HoldBlocks), Profile: demand.Profile,
+	}
+	if _, err := rand.Read(o.Nonce[:]); err != nil {
+		return market.Signed{}, decline(fallow.ReasonAborted, "no randomness for a nonce")
+	}
+	message, err := wire.EncodeOffer(o)
+	if err != nil {
+		d.log.Error("an offer is out of bounds; check prices and terms in provider.toml", slog.Any("error", err))
+		return market.Signed{}, decline(fallow.ReasonUnsupported, "the terms configured here are out of the market's bounds")
+	}
+	signed := wire.Sign(d.deps.NodeKey, market.SignsOffer, d.deps.ChainID, message)
+	until := now.Add(time.Duration(c.Offers.HoldTime))
+	held := claim{tenant: o.Tenant, slot: terms.Slot, slots: terms.Slots, reserve: terms.MaxReserve, lastHeight: o.LastHeight, until: until}
+	if !d.capacity.hold(signed.ID(), held) {
+		return market.Signed{}, decline(fallow.ReasonNoCapacity, "another demand was faster")
+	}
+	err = d.journal.addOffer(ctx, offered{id: signed.ID(), demand: id, offer: o, session: demand.SessionKey, signed: signed, until: until})
+	if err == nil {
+		return signed, nil
+	}
+	d.capacity.unhold(signed.ID())
+	if errors.Is(err, errKnown) {
+		// Answered before a restart: the same offer again, as it still stands.
+		old, ok, err := d.journal.offerFor(ctx, id)
+		if err == nil && ok && old.offer.LastHeight > height {
+			return old.signed, nil
+		}
+		return market.Signed{}, decline(fallow.ReasonExpired, "the offer made for this demand has ended")
+	}
+	d.log.Error("an offer could not be written down", slog.Any("error", err))
+	return market.Signed{}, decline(fallow.ReasonDiskFull, "the provider's journal can't be written")
+}
+
+// situation gathers what the policy looks at. What would be declined anyway
+// asks nothing of the ledger.
+func (d *Daemon) situation(ctx context.Context, c Config, demand market.Demand, now time.Time) (situation, *Decline) {
+	_, sched := d.config()
+	s := situation{now: fallow.Time(unixMS(now)), me: c.Provider, total: d.capacity.usage().Slots, speed: d.speed()}
+	s.gate, s.detail = d.gate.offers(c, sched, now)
+	s.book = d.capacity.look(demand.Tenant, normal(demand.Slot))
+	if no := c.matches(demand, s); no != nil || s.gate != "" || !s.book.fits || s.book.free == 0 {
+		return s, no
+	}
+	account, err := d.escrow(ctx, demand.Tenant, now)
+	if err != nil {
+		return s, decline(fallow.ReasonChainAway, "the tenant's escrow can't be looked up: the ledger is out of reach")
+	}
+	if !d.acts(account, demand) {
+		return s, decline(fallow.ReasonClientKey, "the key that signed the demand does not act for %s", demand.Tenant)
+	}
+	s.free = account.Free
+	if s.offers, s.taken, err = d.journal.rate(ctx, demand.Tenant); err != nil {
+		d.log.Warn("a tenant's habits could not be read", slog.Any("error", err))
+	}
+	if standing, ok := d.standing(); ok {
+		s.ceiling, s.exposure = standing.Ceiling, standing.Exposure
+	} else {
+		return s, decline(fallow.ReasonChainAway, "this provider's own standing is not known yet: the ledger is out of reach")
+	}
+	return s, nil
+}
+
+// acts says whether the key of a demand is the tenant's or registered by it.
+func (d *Daemon) acts(a settle.Account, demand market.Demand) bool {
+	address := wire.Address(demand.ClientKey)
+	if address == demand.Tenant {
+		return true
+	}
+	height, _ := d.head()
+	for _, k := range a.Keys {
+		if k.Address == address {
+			return k.Expires >= height && k.Spent < k.Limit
+		}
+	}
+	return false
+}
+
+// escrow is the tenant's account, at most a moment old while the ledger
+// answers, and a minute while it does not.
+func (d *Daemon) escrow(ctx context.Context, tenant fallow.Account, now time.Time) (settle.Account, error) {
+	d.desk.mu.Lock()
+	e, ok := d.desk.escrows[tenant]
+	d.desk.mu.Unlock()
+	if ok && now.Sub(e.at) < escrowAge {
+		return e.account, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	v, err, _ := d.desk.once.Do("escrow "+string(tenant), func() (any, error) { return d.deps.Books.Escrow(ctx, tenant) })
+	if err != nil {
+		if ok && now.Sub(e.at) < escrowKept {
+			return e.account, nil
+		}
+		return settle.Account{}, fmt.Errorf("escrow of %s: %w", tenant, err)
+	}
+	d.desk.mu.Lock()
+	defer d.desk.mu.Unlock()
+	if len(d.desk.escrows) >= maxTenants {
+		clear(d.desk.escrows)
+	}
+	d.desk.escrows[tenant] = escrow{v.(settle.Account), now}
+	return v.(settle.Account), nil
+}
+
+func (k *desk) known(id fallow.Digest) *marketv1.SealedAnswer {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.answers[id].answer
+}
+
+// keep remembers an answer until its demand expires.
+func (k *desk) keep(id fallow.Digest, a sealed, now fallow.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.answers) >= maxAnswers {
+		for old, s := range k.answers {
+			if s.expires < now {
+				delete(k.answers, old)
+			}
+		}
+		if len(k.answers) >= maxAnswers {
+			clear(k.answers)
+		}
+	}
+	k.answers[id] = a
+}
+
+func (k *desk) allow(tenant fallow.Account, perSecond float64, now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.limits[tenant]
+	if l == nil {
+		if len(k.limits) >= maxTenants {
+			clear(k.limits)
+		}
+		l = rate.NewLimiter(rate.Limit(perSecond), max(1, int(2*perSecond)))
+		k.limits[tenant] = l
+	}
+	if l.Limit() != rate.Limit(perSecond) {
+		l.SetLimitAt(now, rate.Limit(perSecond))
+	}
+	return l.AllowN(now, 1)
+}
+
+// declined keeps a decline for people.
+func (d *Daemon) declined(tenant fallow.Account, r fallow.Reason, detail string) {
+	d.metrics.declines.WithLabelValues(string(r)).Inc()
+	d.log.Debug("declined a demand", slog.String("tenant", string(tenant)), slog.String("reason", string(r)), slog.String("detail", detail))
+	d.desk.mu.Lock()
+	defer d.desk.mu.Unlock()
+	d.desk.counts[r]++
+	if len(d.desk.declines) >= maxDeclines {
+		d.desk.declines = d.desk.declines[1:]
+	}
+	d.desk.declines = append(d.desk.declines, DeclineRecord{unixMS(d.now()), tenant, r, detail})
+}

@@ -1,0 +1,198 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"fallow.network"
+	"fallow.network/api/node/nodev1connect"
+	"fallow.network/blob"
+)
+
+// maxMessage bounds one message of a peer, in bytes.
+const maxMessage = 4 << 20
+
+// Handler serves this node to peers: work, questions and blobs.
+func (d *Daemon) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(nodev1connect.NewNodeServiceHandler(node{d}, connect.WithReadMaxBytes(maxMessage)))
+	blobs := &blob.Handler{Store: d.deps.Blobs, Authorize: d.authorize, Scope: d.scope, Log: d.log}
+	mux.HandleFunc(blob.PathPrefix, func(w http.ResponseWriter, r *http.Request) { d.serveBlob(blobs, w, r) })
+	return mux
+}
+
+// sender is the open lease whose tenant sends a request.
+func (d *Daemon) sender(r *http.Request) *lease {
+	peer, ok := d.deps.PeerKey(r.Context())
+	if !ok {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.leases {
+		if l.session == peer {
+			return l
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) scope(r *http.Request) string {
+	if l := d.sender(r); l != nil {
+		return blob.Holder(l.id)
+	}
+	return ""
+}
+
+// authorize lets a tenant read what its own lease brought or made, and bring
+// as much as its slots' disk holds.
+func (d *Daemon) authorize(r *http.Request, b fallow.Digest, size int64) error {
+	l := d.sender(r)
+	if l == nil {
+		return fmt.Errorf("%s: your key is not the session key of an open lease", fallow.ReasonNotParty)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.Method != http.MethodPut {
+		if !l.blobs[b] && r.Method != http.MethodHead {
+			return fmt.Errorf("%s: no blob of this lease", fallow.ReasonNotParty)
+		}
+		return nil
+	}
+	if l.over != "" {
+		return fmt.Errorf("%s: the lease takes no more inputs", l.over)
+	}
+	most := d.diskShare(l)
+	if !l.blobs[b] && (size < 0 || uint64(size) > most || l.put > most-uint64(size)) {
+		return fmt.Errorf("%s: %d bytes of inputs are above the %d that this lease may bring", fallow.ReasonTooLarge, l.put+uint64(max(size, 0)), most)
+	}
+	return nil
+}
+
+// diskShare is how many bytes of inputs a lease may bring: its slots' disk, or
+// its part of what is lent where the demand named none.
+func (d *Daemon) diskShare(l *lease) uint64 {
+	if l.terms.Slot.Disk > 0 {
+		return addCap(l.terms.Slot.Disk, l.terms.Slots)
+	}
+	u := d.capacity.usage()
+	return u.Total.Disk / uint64(max(u.Slots, 1)) * uint64(l.terms.Slots)
+}
+
+// serveBlob serves the store, and small outputs out of the journal.
+func (d *Daemon) serveBlob(blobs http.Handler, w http.ResponseWriter, r *http.Request) {
+	name, isDigest := strings.CutPrefix(r.URL.Path, blob.PathPrefix)
+	b, err := fallow.ParseDigest(name)
+	if !isDigest || err != nil {
+		blobs.ServeHTTP(w, r)
+		return
+	}
+	l := d.sender(r)
+	if l != nil {
+		l.mu.Lock()
+		l.lastWord = d.now()
+		known := l.blobs[b]
+		l.mu.Unlock()
+		if _, stored := d.deps.Blobs.Has(b); known && !stored && r.Method != http.MethodPut {
+			if body, err := d.journal.inlineOf(r.Context(), l.id, b); err == nil && body != nil {
+				d.serveSmall(w, r, body)
+				return
+			}
+		}
+	}
+	blobs.ServeHTTP(w, r)
+	if size, ok := d.deps.Blobs.Has(b); ok && r.Method == http.MethodPut && l != nil {
+		l.mu.Lock()
+		if !l.blobs[b] {
+			l.blobs[b] = true
+			l.put += uint64(size)
+		}
+		l.mu.Unlock()
+		d.pin(l, []fallow.Digest{b})
+		d.arrived(b)
+	}
+}
+
+// serveSmall sends a few bytes whole; ranges of so little are not worth it.
+func (d *Daemon) serveSmall(w http.ResponseWriter, r *http.Request, body []byte) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if r.Method == http.MethodHead {
+		return
+	}
+	if _, err := w.Write(body); err != nil {
+		d.log.Debug("sending a small output ended early", slog.Any("error", err))
+	}
+}
+
+// pins gathers what is to be kept for leases while an earlier lot is being
+// written, as each write syncs the disk.
+type pins struct {
+	mu   sync.Mutex
+	lot  map[fallow.LeaseID][]fallow.Digest
+	wake chan struct{}
+}
+
+func newPins() *pins {
+	return &pins{lot: map[fallow.LeaseID][]fallow.Digest{}, wake: make(chan struct{}, 1)}
+}
+
+// pin keeps blobs for a lease until it ends.
+func (d *Daemon) pin(l *lease, list []fallow.Digest) {
+	if len(list) == 0 {
+		return
+	}
+	l.mu.Lock()
+	fresh := list[:0:0]
+	for _, b := range list {
+		if l.pinned[b] {
+			continue
+		}
+		l.pinned[b] = true
+		fresh = append(fresh, b)
+	}
+	l.mu.Unlock()
+	if len(fresh) == 0 {
+		return
+	}
+	d.pins.mu.Lock()
+	d.pins.lot[l.id] = append(d.pins.lot[l.id], fresh...)
+	d.pins.mu.Unlock()
+	select {
+	case d.pins.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keepPins writes pins until ctx ends.
+func (d *Daemon) keepPins(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.pins.wake:
+		}
+		d.pins.mu.Lock()
+		lot := d.pins.lot
+		d.pins.lot = map[fallow.LeaseID][]fallow.Digest{}
+		d.pins.mu.Unlock()
+		for id, list := range lot {
+			d.mu.Lock()
+			_, open := d.leases[id]
+			d.mu.Unlock()
+			if !open {
+				continue
+			}
+			if err := d.deps.Blobs.Pin(blob.Holder(id), list...); err != nil {
+				d.log.Warn("blobs of a lease could not be pinned", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
+			}
+		}
+	}
+}

@@ -1,0 +1,360 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"fallow.network"
+	marketv1 "fallow.network/api/market"
+	nodev1 "fallow.network/api/node"
+	"fallow.network/blob"
+	"fallow.network/market"
+	"fallow.network/receipt"
+	"fallow.network/settle"
+	"fallow.network/wire"
+)
+
+// Bounds of what waits under one lease.
+const (
+	maxPending      = 4096
+	maxPendingBytes = 64 << 20
+)
+
+// lease is a lease as it runs here. What is in it stands in the journal too,
+// or comes again from the tenant or the ledger.
+type lease struct {
+	id      fallow.LeaseID
+	offer   fallow.Digest
+	tenant  fallow.Account
+	session fallow.Key
+	terms   market.Terms
+	opened  time.Time
+
+	mu sync.Mutex
+	// over is why the lease takes no more work; empty while it does.
+	over     fallow.Reason
+	closing  bool                   // on the ledger
+	release  market.Signed          // not yet on the ledger; empty when there is none
+	deadline time.Time              // end of the claim window, once closing
+	blobs    map[fallow.Digest]bool // that the tenant may read
+	pinned   map[fallow.Digest]bool
+	put      uint64 // bytes that it has put
+
+	tasks        map[attempt]*task
+	pending      []*task
+	pendingBytes int
+	running      int
+	receipts     map[attempt]fallow.Digest // input of each attempt that has one
+	seq          uint32
+	charged      fallow.Pico
+	gas          fallow.Gas
+	voucher      market.Signed
+	paid         fallow.Pico // the voucher's amount
+	vouched      uint32      // receipts under the voucher
+	redeemed     fallow.Pico
+	since        time.Time // of the oldest word that is worth more than redeemed
+	funded       fallow.Credits
+	lastWord     time.Time
+	link         *link
+	told         bool // that work waits for a voucher
+
+	box   Sandbox
+	boxMu sync.Mutex // held while the sandbox starts or ends
+
+	wg sync.WaitGroup // of tasks that run
+}
+
+// task is one attempt that has no receipt yet.
+type task struct {
+	at      attempt
+	job     receipt.Task
+	wall    time.Duration
+	input   fallow.Digest
+	size    int
+	missing map[fallow.Digest]*marketv1.Blob
+	running bool
+	cancel  context.CancelCauseFunc
+}
+
+// errUnknownOffer is a lease whose terms nobody here knows.
+var errUnknownOffer = errors.New("no such offer was made from this home")
+
+// newLease makes the running side of a journal's lease.
+func newLease(r record, o offered, now time.Time) *lease {
+	l := &lease{
+		id: r.id, offer: r.offer, tenant: r.tenant, session: r.session, terms: o.offer.Terms, opened: r.opened,
+		tasks: map[attempt]*task{}, receipts: map[attempt]fallow.Digest{}, blobs: map[fallow.Digest]bool{}, pinned: map[fallow.Digest]bool{},
+		voucher: r.voucher, paid: r.amount, vouched: r.receipts, redeemed: r.redeemed, lastWord: now,
+	}
+	if r.amount.Cmp(r.redeemed) > 0 {
+		l.since = r.vouched
+	}
+	return l
+}
+
+func (l *lease) claim() claim {
+	return claim{tenant: l.tenant, slot: l.terms.Slot, slots: l.terms.Slots, reserve: l.terms.MaxReserve}
+}
+
+// adopt takes a lease of the ledger into the book, the journal and the
+// running state. A second time it only learns what the ledger knows.
+func (d *Daemon) adopt(ctx context.Context, on settle.Lease) (*lease, error) {
+	d.mu.Lock()
+	l := d.leases[on.ID]
+	d.mu.Unlock()
+	if l != nil {
+		return l, nil
+	}
+	o, ok, err := d.journal.offerOf(ctx, on.Offer)
+	if err != nil {
+		return nil, fmt.Errorf("lease %d: %w", on.ID, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("lease %d was opened by an offer that this journal does not hold: %w", on.ID, errUnknownOffer)
+	}
+	r := record{id: on.ID, offer: on.Offer, tenant: on.Tenant, session: on.SessionKey, opened: time.UnixMilli(int64(on.Opened.Time)), redeemed: on.Claimed}
+	if err := d.journal.addLease(ctx, r); err != nil {
+		return nil, fmt.Errorf("lease %d: %w", on.ID, err)
+	}
+	l = newLease(r, o, d.now())
+	l.learn(on)
+	d.mu.Lock()
+	if other := d.leases[on.ID]; other != nil {
+		d.mu.Unlock()
+		return other, nil
+	}
+	d.leases[on.ID] = l
+	d.capacity.lease(l.id, l.offer, l.claim())
+	d.mu.Unlock()
+	d.metrics.leases.Inc()
+	d.log.Info("lease is ready", slog.Uint64("lease", uint64(l.id)), slog.String("tenant", string(l.tenant)), slog.Uint64("slots", uint64(l.terms.Slots)))
+	return l, nil
+}
+
+// learn takes over what the ledger says of the lease.
+func (l *lease) learn(on settle.Lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.funded = on.Reserve
+	if on.Claimed.Cmp(l.redeemed) > 0 {
+		l.redeemed = on.Claimed
+	}
+	if on.State == settle.Closing {
+		l.closing = true
+		l.deadline = time.UnixMilli(int64(on.Deadline))
+	}
+}
+
+// resume brings back what the journal holds of the open leases.
+func (d *Daemon) resume(ctx context.Context) error {
+	held, err := d.journal.offersHeld(ctx)
+	if err != nil {
+		return fmt.Errorf("read the journal's offers: %w", err)
+	}
+	for _, o := range held {
+		t := o.offer.Terms
+		d.capacity.hold(o.id, claim{tenant: o.offer.Tenant, slot: t.Slot, slots: t.Slots, reserve: t.MaxReserve, lastHeight: o.offer.LastHeight, until: o.until})
+	}
+	records, err := d.journal.leasesOpen(ctx)
+	if err != nil {
+		return fmt.Errorf("read the journal's leases: %w", err)
+	}
+	for _, r := range records {
+		o, ok, err := d.journal.offerOf(ctx, r.offer)
+		if err != nil || !ok {
+			return fmt.Errorf("journal: lease %d without its offer: %w", r.id, err)
+		}
+		l := newLease(r, o, d.now())
+		if err := d.recall(ctx, l); err != nil {
+			return fmt.Errorf("journal: lease %d: %w", r.id, err)
+		}
+		d.leases[l.id] = l
+		d.capacity.lease(l.id, l.offer, l.claim())
+		d.log.Info("lease resumed from the journal", slog.Uint64("lease", uint64(l.id)),
+			slog.Int("receipts", len(l.receipts)), slog.Int("tasks", len(l.pending)))
+	}
+	return nil
+}
+
+// page is how many receipts are read from the journal at once.
+const page = 256
+
+// recall reads a lease's receipts and unfinished tasks.
+func (d *Daemon) recall(ctx context.Context, l *lease) error {
+	err := d.eachReceipt(ctx, l.id, func(s signed) error {
+		l.receipts[s.at] = s.input
+		l.seq = max(l.seq, s.seq+1)
+		l.gas += s.gas
+		v, err := wire.Receipt(s.receipt.Message)
+		if err != nil {
+			return err
+		}
+		for _, o := range v.Outputs {
+			l.blobs[o.Digest] = true
+		}
+		l.charged, err = l.charged.Add(s.charge)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	list, err := d.journal.tasksOf(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		t, fail := d.newTask(l, m)
+		if fail != nil {
+			continue // it was accepted by other bounds; the tenant asks again
+		}
+		l.tasks[t.at] = t
+		l.pending = append(l.pending, t)
+		l.pendingBytes += t.size
+	}
+	return nil
+}
+
+func (d *Daemon) eachReceipt(ctx context.Context, id fallow.LeaseID, visit func(signed) error) error {
+	for from := uint32(0); ; {
+		list, err := d.journal.receiptsOf(ctx, id, from, page)
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			if err := visit(s); err != nil {
+				return err
+			}
+			from = s.seq + 1
+		}
+		if len(list) < page {
+			return nil
+		}
+	}
+}
+
+// newTask checks a task's message and says which blobs are missing for it.
+func (d *Daemon) newTask(l *lease, m *nodev1.Task) (*task, *Failure) {
+	job, err := wire.Task(m)
+	if err != nil {
+		return nil, &Failure{fallow.ReasonMalformed, err.Error()}
+	}
+	if job.Limits.Memory > l.terms.Slot.Memory {
+		return nil, &Failure{fallow.ReasonTooLarge, fmt.Sprintf("the task may use %d bytes of memory, and a slot of this lease has %d", job.Limits.Memory, l.terms.Slot.Memory)}
+	}
+	t := &task{
+		at: attempt{m.GetTask(), m.GetAttempt()}, job: job, input: receipt.InputDigest(job),
+		wall: time.Duration(min(m.GetWallMs(), uint64(maxWall/time.Millisecond))) * time.Millisecond,
+	}
+	for _, s := range slices.Concat(job.Args, job.Env) {
+		t.size += len(s)
+	}
+	t.size += 64 * (8 + len(job.Files))
+	for _, wanted := range blobsOf(m) {
+		b, err := wire.Blob(wanted)
+		if err != nil {
+			return nil, &Failure{fallow.ReasonMalformed, err.Error()}
+		}
+		if _, ok := d.deps.Blobs.Has(b.Digest); !ok {
+			if t.missing == nil {
+				t.missing = map[fallow.Digest]*marketv1.Blob{}
+			}
+			t.missing[b.Digest] = wanted
+		}
+	}
+	return t, nil
+}
+
+// maxWall bounds the wall-clock limit of one task.
+const maxWall = 7 * 24 * time.Hour
+
+// unpaid is what receipts come to beyond the voucher; the lock is held. What
+// a voucher names beyond the lease's reserve is worth nothing yet.
+func (l *lease) unpaid() fallow.Pico {
+	paid := l.paid
+	if f := l.funded.Pico(); paid.Cmp(f) > 0 {
+		paid = f
+	}
+	u, err := l.charged.Sub(paid)
+	if err != nil {
+		return fallow.Pico{}
+	}
+	return u
+}
+
+// stop ends all work of a lease for good, waits for it and frees its
+// capacity. What it still owes or is owed goes on.
+func (d *Daemon) stop(l *lease, why fallow.Reason) {
+	l.mu.Lock()
+	if l.over == "" {
+		l.over = why
+	}
+	l.mu.Unlock()
+	d.halt(l, &Failure{why, why.Text()})
+	d.capacity.end(l.id)
+	d.wakeSettler()
+}
+
+// halt ends what runs and waits for it. The journal keeps the tasks, so that
+// a daemon that merely ends runs them again.
+func (d *Daemon) halt(l *lease, why error) {
+	l.mu.Lock()
+	for _, t := range l.tasks {
+		if t.running {
+			t.cancel(why)
+		}
+	}
+	clear(l.tasks)
+	l.pending, l.pendingBytes = nil, 0
+	l.mu.Unlock()
+	l.wg.Wait()
+	l.boxMu.Lock()
+	defer l.boxMu.Unlock()
+	if l.box != nil {
+		if err := l.box.Close(); err != nil {
+			d.log.Warn("a sandbox did not close cleanly", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		}
+		l.box = nil
+	}
+}
+
+// forget takes a lease that has ended on the ledger out of everything.
+func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
+	d.stop(l, reason)
+	l.mu.Lock()
+	if l.link != nil {
+		l.link.end(reason)
+		l.link = nil
+	}
+	l.mu.Unlock()
+	if err := d.deps.Blobs.Unpin(blob.Holder(l.id)); err != nil {
+		d.log.Warn("blobs of an ended lease stay pinned", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+	}
+	if err := d.journal.endLease(ctx, l.id, reason, d.now()); err != nil {
+		d.log.Error("the end of a lease could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		return
+	}
+	d.mu.Lock()
+	delete(d.leases, l.id)
+	d.mu.Unlock()
+	d.capacity.end(l.id)
+	d.metrics.ended.WithLabelValues(string(reason)).Inc()
+	d.log.Info("lease ended", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(reason)))
+	d.changed()
+}
+
+// all are the leases at hand, by number.
+func (d *Daemon) all() []*lease {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := make([]*lease, 0, len(d.leases))
+	for _, l := range d.leases {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b *lease) int { return int(int64(a.id) - int64(b.id)) })
+	return list
+}

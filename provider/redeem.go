@@ -1,0 +1,253 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"fallow.network"
+	"fallow.network/market"
+	"fallow.network/settle"
+)
+
+// maxSettle is how many leases go to the ledger in one settlement.
+const maxSettle = 100
+
+func (d *Daemon) wakeSettler() { wake(d.settling) }
+
+// orphan marks a lease that can't be served for closing.
+func (d *Daemon) orphan(id fallow.LeaseID) {
+	d.mu.Lock()
+	d.orphans[id] = true
+	d.mu.Unlock()
+	d.wakeSettler()
+}
+
+// settler redeems vouchers, releases reserves and closes leases until ctx
+// ends. What fails is tried again: the journal remembers.
+func (d *Daemon) settler(ctx context.Context) {
+	retry := retryFirst
+	for {
+		d.endSilent()
+		lot, wait := d.due()
+		if !lot.empty() {
+			err := d.settle(ctx, lot)
+			if err == nil {
+				retry = retryFirst
+				continue
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			d.log.Warn("settling failed and is tried again", slog.Any("error", err))
+			if !sleep(ctx, retry) {
+				return
+			}
+			retry = min(2*retry, retryMost)
+			continue
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-d.settling:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// lot is what goes to the ledger next.
+type lot struct {
+	vouched []*lease // in the order of the vouchers
+	amounts []fallow.Pico
+	closed  []*lease
+	freed   []*lease
+	orphans []fallow.LeaseID
+	s       Settlement
+}
+
+func (l lot) empty() bool {
+	return len(l.s.Vouchers) == 0 && len(l.s.Closes) == 0 && len(l.s.Releases) == 0
+}
+
+// due gathers what is to be settled now, and says when to look again. Once
+// one lease is due, all that have something go along.
+func (d *Daemon) due() (lot, time.Duration) {
+	c, _ := d.config()
+	now, wait := d.now(), time.Minute
+	var out lot
+	urgent := false
+	for _, l := range d.all() {
+		if len(out.s.Vouchers)+len(out.s.Closes) >= maxSettle {
+			break
+		}
+		l.mu.Lock()
+		worth, _ := l.paid.Sub(l.redeemed) // nothing when it does not
+		if !worth.IsZero() {
+			out.vouched = append(out.vouched, l)
+			out.amounts = append(out.amounts, l.paid)
+			out.s.Vouchers = append(out.s.Vouchers, l.voucher)
+			age := now.Sub(l.since)
+			if worth.Cmp(c.Redeem.Amount) >= 0 || age >= time.Duration(c.Redeem.Age) || l.over != "" {
+				urgent = true
+			} else {
+				wait = min(wait, time.Duration(c.Redeem.Age)-age)
+			}
+		}
+		if len(l.release.Message) > 0 {
+			out.freed = append(out.freed, l)
+			out.s.Releases = append(out.s.Releases, l.release)
+			urgent = true
+		}
+		switch {
+		case l.over != "" && !l.closing:
+			out.closed = append(out.closed, l)
+			out.s.Closes = append(out.s.Closes, Closing{l.id, l.over})
+			urgent = true
+		case l.over == "" && len(l.tasks) == 0:
+			wait = min(wait, l.silentAt().Sub(now))
+		}
+		l.mu.Unlock()
+	}
+	d.mu.Lock()
+	for id := range d.orphans {
+		out.orphans = append(out.orphans, id)
+	}
+	d.mu.Unlock()
+	slices.Sort(out.orphans)
+	for _, id := range out.orphans {
+		out.s.Closes = append(out.s.Closes, Closing{id, fallow.ReasonProviderLeft})
+		urgent = true
+	}
+	if !urgent {
+		return lot{}, max(wait, 10*time.Millisecond)
+	}
+	return out, 0
+}
+
+// settle brings a lot to the ledger and notes what became of it.
+func (d *Daemon) settle(ctx context.Context, out lot) error {
+	results, err := d.deps.Chain.Settle(ctx, out.s)
+	if err != nil {
+		return err
+	}
+	if len(results) != len(out.vouched) {
+		return fmt.Errorf("the ledger answered %d of %d vouchers", len(results), len(out.vouched))
+	}
+	now := d.now()
+	var busy error
+	for i, l := range out.vouched {
+		if results[i].Reason == fallow.ReasonBusy {
+			busy = errBusy
+			continue
+		}
+		d.redeemed(ctx, l, out.amounts[i], results[i], now)
+	}
+	for _, l := range out.freed {
+		l.mu.Lock()
+		l.release = market.Signed{}
+		l.mu.Unlock()
+	}
+	for _, l := range out.closed {
+		l.mu.Lock()
+		if !l.closing {
+			l.closing, l.deadline = true, now.Add(time.Duration(l.terms.ClaimWindowMS)*time.Millisecond)
+		}
+		l.mu.Unlock()
+	}
+	d.mu.Lock()
+	for _, id := range out.orphans {
+		delete(d.orphans, id)
+	}
+	d.mu.Unlock()
+	for _, l := range d.all() {
+		if reason, over := l.settled(now); over {
+			d.forget(ctx, l, reason)
+		}
+	}
+	d.changed()
+	return busy
+}
+
+// errBusy is an account on which more was due than one message may work off.
+var errBusy = errors.New("the ledger asks to come again in a block")
+
+// redeemed notes what the ledger did with one voucher.
+func (d *Daemon) redeemed(ctx context.Context, l *lease, amount fallow.Pico, r settle.Result, now time.Time) {
+	switch r.Reason {
+	case "", fallow.ReasonVoucherReplayed, fallow.ReasonVoucherDown:
+		// Paid now, or by a settlement whose answer was lost.
+		l.mu.Lock()
+		if amount.Cmp(l.redeemed) > 0 {
+			l.redeemed = amount
+		}
+		l.since = time.Time{}
+		if l.paid.Cmp(l.redeemed) > 0 {
+			l.since = now
+		}
+		l.mu.Unlock()
+		d.metrics.redeemed.Add(float64(r.Amount) / 1e6)
+		d.log.Info("voucher redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("up_to", amount.String()), slog.String("paid", r.Amount.String()))
+	case fallow.ReasonLeaseClosed, fallow.ReasonUnknownLease:
+		d.log.Error("a voucher came too late to be redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
+		l.mu.Lock()
+		l.redeemed = l.paid
+		l.mu.Unlock()
+	default:
+		// As a voucher beyond the reserve: it is tried again at its next age.
+		d.log.Warn("a voucher was not redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
+		l.mu.Lock()
+		l.since = now
+		if l.over != "" {
+			l.redeemed = l.paid // a lease that ends has no next time
+		}
+		l.mu.Unlock()
+	}
+	if err := d.journal.addRedemption(ctx, l.id, amount, r.Amount, r.Reason, now); err != nil {
+		d.log.Error("a redemption could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+	}
+}
+
+// settled says whether nothing more can come of an ending lease: it is closed
+// on the ledger's side, and all is paid that is owed or the claim window over.
+func (l *lease) settled(now time.Time) (fallow.Reason, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over == "" || !l.closing || l.paid.Cmp(l.redeemed) > 0 || len(l.release.Message) > 0 {
+		return "", false
+	}
+	return l.over, l.charged.Cmp(l.paid) <= 0 || now.After(l.deadline)
+}
+
+// silentAt is when a lease without work ends by itself; the lock is held. A
+// tenant that is connected but idle is waited for longer.
+func (l *lease) silentAt() time.Time {
+	silence := time.Duration(l.terms.IdleMS) * time.Millisecond
+	if l.link != nil {
+		silence *= 4
+	}
+	return l.lastWord.Add(silence)
+}
+
+// endSilent ends leases whose tenant has fallen silent, and forgets those
+// whose claim window is over.
+func (d *Daemon) endSilent() {
+	now := d.now()
+	for _, l := range d.all() {
+		l.mu.Lock()
+		silent := l.over == "" && len(l.tasks) == 0 && now.After(l.silentAt())
+		l.mu.Unlock()
+		if silent {
+			d.log.Info("the tenant fell silent", slog.Uint64("lease", uint64(l.id)))
+			d.stop(l, fallow.ReasonTenantGone)
+		}
+		if reason, over := l.settled(now); over {
+			d.forget(d.ctx, l, reason)
+		}
+	}
+}
