@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type call struct {
 	message proto.Message
 	left    <-chan struct{} // closes when the caller stops waiting
 	answer  chan answer     // holds one
+	flown   chan *flight    // holds one: the latest flight
 }
 
 type answer struct {
@@ -40,7 +42,7 @@ func (s *Sender) send(ctx context.Context, m proto.Message) (proto.Message, Tx, 
 	if s.options.Window <= 0 {
 		return s.alone(ctx, m)
 	}
-	c := &call{message: m, left: ctx.Done(), answer: make(chan answer, 1)}
+	c := &call{message: m, left: ctx.Done(), answer: make(chan answer, 1), flown: make(chan *flight, 1)}
 	s.batch.mu.Lock()
 	s.batch.calls = append(s.batch.calls, c)
 	first := len(s.batch.calls) == 1
@@ -52,15 +54,32 @@ func (s *Sender) send(ctx context.Context, m proto.Message) (proto.Message, Tx, 
 	case a := <-c.answer:
 		return a.response, a.tx, a.err
 	case <-ctx.Done():
-		select { // what is there already is told
-		case a := <-c.answer:
-			return a.response, a.tx, a.err
-		case <-time.After(s.options.Window + 50*time.Millisecond): // or is about to be, if all have left
-		case a := <-c.answer:
-			return a.response, a.tx, a.err
-		}
-		return nil, Tx{}, &UnsettledError{Err: ctx.Err()}
 	}
+	// It is on its way, or about to be sent or dropped: soon one is known.
+	select {
+	case a := <-c.answer:
+		return a.response, a.tx, a.err
+	case f := <-c.flown:
+		return nil, Tx{}, &UnsettledError{Hash: f.hash, Until: f.until, Err: ctx.Err()}
+	}
+}
+
+func (c *call) gone() bool {
+	select {
+	case <-c.left:
+		return true
+	default:
+		return false
+	}
+}
+
+// fly notes the latest flight for a caller that leaves.
+func (c *call) fly(f *flight) {
+	select {
+	case <-c.flown:
+	default:
+	}
+	c.flown <- f
 }
 
 func (s *Sender) alone(ctx context.Context, m proto.Message) (proto.Message, Tx, error) {
@@ -112,11 +131,21 @@ func (s *Sender) carry(ctx context.Context, l load) {
 	for _, p := range l.parcels {
 		messages = append(messages, p.message)
 	}
-	tx, err := s.Send(ctx, messages...)
+	// Whoever left before the signature is not served, nor sent for again.
+	may := func() bool { return !slices.ContainsFunc(l.calls, (*call).gone) }
+	tx, err := s.submit(ctx, messages, may, func(f *flight) {
+		for _, c := range l.calls {
+			c.fly(f)
+		}
+	})
 	var refusal *RefusalError
-	if errors.As(err, &refusal) && len(l.calls) > 1 {
+	if errors.Is(err, errStopped) || errors.As(err, &refusal) && len(l.calls) > 1 {
 		var all sync.WaitGroup
 		for _, c := range l.calls {
+			if c.gone() {
+				c.answer <- answer{tx: tx, err: err}
+				continue
+			}
 			all.Go(func() {
 				response, own, err := s.alone(ctx, c.message)
 				if tx.Height > 0 { // the shared attempt paid its fee all the same

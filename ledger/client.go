@@ -191,11 +191,21 @@ func (c *Client) check(ctx context.Context, n *node) error {
 	if err := checkNode(c.config.ChainID, info.GetDefaultNodeInfo().GetNetwork(), info.GetApplicationVersion().GetBuildTags()); err != nil {
 		return err
 	}
+	sync, err := cmtv1.NewServiceClient(n.conn).GetSyncing(ctx, &cmtv1.GetSyncingRequest{})
+	if err != nil {
+		return err
+	}
+	if sync.GetSyncing() {
+		return errSyncing
+	}
 	n.mu.Lock()
 	n.known = true
 	n.mu.Unlock()
 	return nil
 }
+
+// errSyncing is a node that would answer from the past.
+var errSyncing = errors.New("the node is still catching up with the ledger")
 
 // checkNode compares a node's ledger and protocol with ours. fallowd tells its
 // protocol, as fallow/1, among its build tags.
@@ -211,7 +221,7 @@ func checkNode(chainID, network, protocol string) error {
 
 // passing says whether another endpoint, or the same one later, may do better.
 func passing(ctx context.Context, err error) bool {
-	if errors.Is(err, ErrOtherChain) || errors.Is(err, ErrProtocol) {
+	if errors.Is(err, ErrOtherChain) || errors.Is(err, ErrProtocol) || errors.Is(err, errSyncing) {
 		return true
 	}
 	switch status.Code(err) {

@@ -43,6 +43,7 @@ type ledgerFake struct {
 	t        *testing.T
 	network  string
 	protocol string
+	syncing  bool
 	grpcAt   string
 	rpcAt    string
 	servers  []func()
@@ -450,6 +451,10 @@ type fakeInfo struct {
 	ledger *ledgerFake
 }
 
+func (f fakeInfo) GetSyncing(context.Context, *cmtv1.GetSyncingRequest) (*cmtv1.GetSyncingResponse, error) {
+	return &cmtv1.GetSyncingResponse{Syncing: f.ledger.syncing}, nil
+}
+
 func (f fakeInfo) GetNodeInfo(context.Context, *cmtv1.GetNodeInfoRequest) (*cmtv1.GetNodeInfoResponse, error) {
 	return &cmtv1.GetNodeInfoResponse{
 		DefaultNodeInfo:    &p2pv1.DefaultNodeInfo{Network: f.ledger.network},
@@ -489,7 +494,7 @@ func (l *ledgerFake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "status":
 		answer(map[string]any{
 			"node_info": map[string]any{"network": l.network},
-			"sync_info": map[string]any{"latest_block_height": fmt.Sprint(len(l.blocks)), "latest_block_time": l.blocks[len(l.blocks)-1].at},
+			"sync_info": map[string]any{"latest_block_height": fmt.Sprint(len(l.blocks)), "latest_block_time": l.blocks[len(l.blocks)-1].at, "catching_up": l.syncing},
 		})
 	case "block":
 		b := l.blocks[h-1]

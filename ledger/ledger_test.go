@@ -136,6 +136,8 @@ func TestDial(t *testing.T) {
 	other.network = "elsewhere-1"
 	newer := newFake(t)
 	newer.protocol = "fallow/2"
+	behind := newFake(t)
+	behind.syncing = true
 	gone := newFake(t)
 	gone.stop()
 	endpoints := func(all ...*ledgerFake) Config {
@@ -151,11 +153,12 @@ func TestDial(t *testing.T) {
 		want   error
 	}{
 		"the first":     {endpoints(good), nil},
-		"the last":      {endpoints(gone, other, newer, good), nil},
+		"the last":      {endpoints(gone, other, newer, behind, good), nil},
 		"another chain": {endpoints(other), ErrOtherChain},
 		"newer":         {endpoints(newer), ErrProtocol},
 		"away":          {endpoints(gone), ErrAway},
 		"one may come":  {endpoints(other, gone), ErrAway},
+		"behind":        {endpoints(behind), errSyncing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := Dial(t.Context(), c.config)
@@ -628,5 +631,76 @@ func TestTokens(t *testing.T) {
 	}
 	if _, err := ParseTokens("1.1234567"); err == nil {
 		t.Error("seven decimals")
+	}
+}
+
+func TestBatchCallerLeaves(t *testing.T) {
+	k := secret(t, 0)
+	l := newFake(t, k.Account())
+	c := l.dial()
+	s := c.Sender(k, Options{Window: 30 * time.Millisecond})
+	ctx, leave := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, _, err := s.CloseLeases(ctx, fallow.ReasonCompleted, []fallow.LeaseID{1})
+		var u *UnsettledError
+		if !errors.As(err, &u) || u.Hash == (Hash{}) || !errors.Is(err, context.Canceled) {
+			t.Errorf("left on the way: %v", err)
+		}
+	})
+	all.Go(func() {
+		if _, _, err := s.CloseLeases(t.Context(), fallow.ReasonCompleted, []fallow.LeaseID{2}); err != nil {
+			t.Error(err)
+		}
+	})
+	l.waitQueue(1)
+	leave()
+	time.Sleep(20 * time.Millisecond)
+	l.commit()
+	all.Wait()
+	l.once("close 1", "close 2")
+
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	all.Go(func() {
+		_, _, err := s.CloseLeases(gone, fallow.ReasonCompleted, []fallow.LeaseID{3})
+		var u *UnsettledError
+		if err == nil || errors.As(err, &u) {
+			t.Errorf("left before: %v", err)
+		}
+	})
+	all.Go(func() {
+		if _, _, err := s.CloseLeases(t.Context(), fallow.ReasonCompleted, []fallow.LeaseID{4}); err != nil {
+			t.Error(err)
+		}
+	})
+	l.waitQueue(1)
+	l.commit()
+	all.Wait()
+	l.once("close 1", "close 2", "close 4")
+}
+
+// TestWords feeds parsers of nodes' answers with what no node says.
+func TestWords(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "bytes")
+		if h, err := parseWord(b); err == nil && h.Height < 0 {
+			t.Fatal("a negative head")
+		}
+		e := typedEvent(
+			rapid.SampledFrom([]string{"fallow.lease.v1.EventPaid", "fallow.lease.v1.Params", "fallow.x", "fallow.lease.v1.State"}).Draw(t, "type"),
+			rapid.SampledFrom([]string{"provider", "amount", "mode", "", "check_window_ms"}).Draw(t, "key"),
+			rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{`"1"`, `"-1"`, `{}`, `[1]`, `null`, `"x"`})).Draw(t, "value"),
+		)
+		readEvents([]rawEvent{e, e}, 0)
+		if _, ok := expected(rapid.String().Draw(t, "log")); ok {
+			t.Fatal("a sequence out of nothing")
+		}
+	})
+	if _, err := parseWord([]byte(`{"error":{"code":1,"message":"max subscriptions"}}`)); err == nil {
+		t.Error("a refused subscription was taken")
+	}
+	if n, ok := expected("account sequence mismatch, expected 12, got 9: incorrect account sequence"); !ok || n != 12 {
+		t.Errorf("%d, %v", n, ok)
 	}
 }

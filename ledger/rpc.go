@@ -96,6 +96,9 @@ func (r *rpc) checked(ctx context.Context, endpoint, method string, params map[s
 		if err := checkNode(r.chainID, s.NodeInfo.Network, ""); err != nil {
 			return err
 		}
+		if s.SyncInfo.Catching {
+			return errSyncing
+		}
 		r.mu.Lock()
 		r.known[endpoint] = true
 		r.mu.Unlock()

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,8 +76,12 @@ type flight struct {
 	doomed fallow.Height
 }
 
-// errDead is a flight that can't enter a block any more.
-var errDead = errors.New("its place was taken")
+var (
+	// errDead is a flight that can't enter a block any more.
+	errDead = errors.New("its place was taken")
+	// errStopped is a transaction that was not sent, or not sent again.
+	errStopped = errors.New("not sent: a caller left")
+)
 
 // Sender makes a sender for the account of key.
 func (c *Client) Sender(key Signer, o Options) *Sender {
@@ -112,14 +117,24 @@ func (s *Sender) unlock() { <-s.turn }
 // block), ErrAway when it could not be sent at all, and *UnsettledError when ctx
 // ended first; only then may it still take effect.
 func (s *Sender) Send(ctx context.Context, messages ...proto.Message) (Tx, error) {
+	return s.submit(ctx, messages, func() bool { return true }, func(*flight) {})
+}
+
+// submit is Send; before each signature may is asked whether to go on, and
+// launched is told each flight.
+func (s *Sender) submit(ctx context.Context, messages []proto.Message, may func() bool, launched func(*flight)) (Tx, error) {
 	var failed []Tx
 	var least uint64 // gas
 	var last error
 	for range maxTries {
+		if !may() {
+			return Tx{Failed: failed}, errors.Join(errStopped, last)
+		}
 		f, err := s.launch(ctx, messages, least)
 		if err != nil {
 			return Tx{Failed: failed}, err
 		}
+		launched(f)
 		p, err := s.wait(ctx, f)
 		if err != nil {
 			return Tx{Failed: failed}, err
@@ -184,6 +199,7 @@ func (s *Sender) launch(ctx context.Context, messages []proto.Message, least uin
 		case err == nil, !sure:
 			s.next++
 			s.flights = append(s.flights, f)
+			slices.SortStableFunc(s.flights, func(a, b *flight) int { return cmp.Compare(a.sequence, b.sequence) })
 			return f, nil
 		case is(err, codeWrongSequence):
 			s.client.track.drop(f.hash)
