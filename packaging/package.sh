@@ -42,3 +42,35 @@ Description: open market for compute
  Rent machines by the second or by the task, or lend yours while it lies idle.
  The package holds fallow, for tenants, providers and hubs, and fallowd, the
  ledger's node. No service starts by itself.
+E
+cat >$root/DEBIAN/postinst <<'E'
+#!/bin/sh
+set -e
+if [ "$1" = configure ]; then
+  getent passwd fallow >/dev/null || adduser --system --group --home /var/lib/fallow --quiet fallow
+  chmod 0700 /var/lib/fallow
+  [ ! -d /run/systemd/system ] || systemctl daemon-reload
+fi
+E
+cat >$root/DEBIAN/prerm <<'E'
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+  systemctl disable --now fallow-provider.service fallow-hub.service fallowd.service || true
+fi
+E
+cat >$root/DEBIAN/postrm <<'E'
+#!/bin/sh
+set -e
+# Keys and journals in /var/lib/fallow are money: they stay, even on purge.
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+E
+chmod 755 $root/DEBIAN/{postinst,prerm,postrm}
+
+if command -v dpkg-deb >/dev/null; then
+  dpkg-deb --root-owner-group --build $root "dist/fallow_${version}_${arch}.deb"
+else
+  tar -C $root --owner=0 --group=0 -czf "dist/fallow_${version}_${arch}.tar.gz" usr
+  echo "dist/fallow_${version}_${arch}.tar.gz (no dpkg-deb here)"
+fi
+rm -rf $root
