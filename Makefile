@@ -7,22 +7,26 @@ BUILD   := build
 # What the race detector covers: all but the chain, which is Cosmos' to race.
 PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2e|bench)(/|$$)')
 
-.PHONY: build test test-all race fuzz lint gen demo bench soak package guest clean
+.PHONY: build test test-all race fuzz lint gen demo bench soak package guest speech clean
 
 build: ## both binaries, into build/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
 
 guest: ## the film's guest, from C
-	@packaging/needs.sh
+	@packaging/needs.sh guest
 	$(MAKE) -s -C examples/film
+
+speech: ## a guest that is not ours, from npm
+	@packaging/needs.sh npm
+	$(MAKE) -s -C examples/speech
 
 demo: build guest ## the main job on a local network, with results and a bill
 	@examples/film/demo.sh
 
-test: build guest ## what must pass before a commit
+test: build guest speech ## what must pass before a commit
 	$(GO) test -timeout 14m ./...
 
-test-all: build guest ## test, and what takes longer
+test-all: build guest speech ## test, and what takes longer
 	FALLOW_LONG=1 $(GO) test -timeout 40m ./...
 
 race: build guest
