@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -42,9 +44,9 @@ func prepare() error {
 			return fmt.Errorf("%w; run: make build", err)
 		}
 	}
-	for _, guest := range []string{"film/film.wasm", "speech/flite.wasm"} {
+	for guest, target := range map[string]string{"film/film.wasm": "guest", "speech/flite.wasm": "speech"} {
 		if _, err := os.Stat(filepath.Join(root, "examples", guest)); err != nil {
-			return fmt.Errorf("%w; run: make guest", err)
+			return fmt.Errorf("%w; run: make %s", err, target)
 		}
 	}
 	return flag.Set("test.parallel", fmt.Sprint(networksAtOnce))
