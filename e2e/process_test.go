@@ -60,7 +60,7 @@ func (o *output) String() string {
 
 // launch starts fallow. It ends with the test's own process, however that ends.
 func launch(ts *testscript.TestScript, args ...string) (*process, error) {
-	cmd := exec.Command(filepath.Join(root, "build", "fallow"), args...) //nolint:noctx // ended by the story
+	cmd := exec.Command(filepath.Join(root, "build", "fallow"), args...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME"} {
 		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
