@@ -71,7 +71,7 @@ func (r *RefusalError) detail() string {
 }
 
 // noise is what the node's log says for its programmers.
-var noise = regexp.MustCompile(`^(failed to execute message; )?message index: \d+: | ?\[[^\[\]]*\.go:\d+\]| with gas used: '\d+'$`)
+var noise = regexp.MustCompile(`^(failed to simulate tx: )?(failed to execute message; )?(message index: \d+: )?| ?\[[^\[\]]*\.go:\d+\]| with gas used: '\d+'$`)
 
 type code struct {
 	space string

@@ -26,8 +26,10 @@ import (
 // A simulation runs on the last block's state, without what is in flight, so
 // the block may need more gas than it says: an entry that it skipped may open.
 const (
-	marginPercent = 140
-	marginFlat    = 25_000
+	marginPercent = 130
+	marginFlat    = 20_000
+	// simulatedFee makes a simulation move a fee, which takes gas too.
+	simulatedFee Tokens = 1
 	// maxKinds bounds how many estimates a sender remembers.
 	maxKinds = 256
 )
@@ -42,7 +44,7 @@ func (s *Sender) estimate(ctx context.Context, body []proto.Message, least uint6
 	if have := s.gas[kind]; have > 0 && have >= least && len(s.flights) > 0 {
 		return have, nil
 	}
-	raw, err := s.draft(body, 0, 0, 0).sign(s.public, nil)
+	raw, err := s.draft(body, 0, simulatedFee, 0).sign(s.public, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -74,7 +76,7 @@ func (s *Sender) simulateLater(ctx context.Context, body []proto.Message) (uint6
 	if _, err := s.client.WaitHeight(ctx, head.Height+2); err != nil {
 		return 0, err
 	}
-	raw, err := s.draft(body, 0, 0, 0).sign(s.public, nil)
+	raw, err := s.draft(body, 0, simulatedFee, 0).sign(s.public, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -100,8 +102,7 @@ func (c *Client) simulate(ctx context.Context, raw []byte) (uint64, error) {
 	}
 	params := map[string]string{"path": "/app/simulate", "data": hex.EncodeToString(raw)}
 	if rpcErr := c.rpc.call(ctx, "abci_query", params, &a); rpcErr == nil && a.Response.Code != 0 {
-		log := strings.TrimSuffix(a.Response.Log, ": failed to simulate tx")
-		return 0, &RefusalError{Codespace: a.Response.Codespace, Code: a.Response.Code, Log: log}
+		return 0, &RefusalError{Codespace: a.Response.Codespace, Code: a.Response.Code, Log: a.Response.Log}
 	}
 	if want, ok := expected(err.Error()); ok {
 		return 0, &RefusalError{Codespace: sdkSpace, Code: codeWrongSequence, Log: fmt.Sprintf("account sequence mismatch, expected %d, got 0", want)}

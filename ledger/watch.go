@@ -57,6 +57,13 @@ func (w *watch) now() (Head, bool, int, <-chan struct{}) {
 	return w.head, w.live, w.links, w.changed
 }
 
+// peek is the head as known, and whether it is current; it begins nothing.
+func (w *watch) peek() (Head, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.head, w.live
+}
+
 func (w *watch) set(h Head, live, linked bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -197,7 +204,7 @@ func parseWord(b []byte) (Head, error) {
 
 // Head is the newest block.
 func (c *Client) Head(ctx context.Context) (Head, error) {
-	if head, live, _, _ := c.head.now(); live {
+	if head, live := c.head.peek(); live {
 		return head, nil
 	}
 	s, err := c.rpc.status(ctx)
