@@ -45,11 +45,11 @@ type module struct {
 	exports []export
 	// declared are the functions that ref.func may name.
 	declared map[uint32]bool
-	start   int // function index, -1 without
-	elems   []byte
-	datas   int // announced by the data count section, -1 without
-	bodies  []*reader
-	locals  int // of all functions
+	start    int // function index, -1 without
+	elems    []byte
+	datas    int // announced by the data count section, -1 without
+	bodies   []*reader
+	locals   int // of all functions
 
 	rawTypes, rawImports, rawFuncs, rawGlobals, rawExports, rawElems, rawData vector
 	hostCalls                                                                 []Host

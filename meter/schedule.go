@@ -60,14 +60,14 @@ const (
 // with Reserved, which no module's own export may.
 const (
 	Reserved = "fallow."
-	// ExportReserve is a mutable i64: gas not taken yet, in whole quanta,
-	// below zero when that is why the module trapped.
+	// ExportReserve is a mutable i64: gas not taken yet, in whole quanta; below
+	// zero after a trap, the limit is why.
 	ExportReserve = "fallow.reserve"
 	// ExportQuantum is a mutable i64: what is left of the quantum in use,
 	// below zero where a block cost more than was left of it.
 	ExportQuantum = "fallow.quantum"
-	// ExportDepth is a mutable i32: slots of depth that are left, below zero
-	// when that is why the module trapped.
+	// ExportDepth is a mutable i32: slots of depth that are left; below zero
+	// after a trap, the depth is why.
 	ExportDepth = "fallow.depth"
 	// ExportStart is the module's start function. It is no longer run by
 	// instantiation, so that its gas is counted as well: call it first.
@@ -98,7 +98,8 @@ type Metered struct {
 }
 
 // Account is the gas of one run as the host sees it. The module keeps the same
-// two numbers in ExportReserve and ExportQuantum by the same rule.
+// two numbers in ExportReserve and ExportQuantum by the same rule. Begin with
+// Open, which puts the limit's part of a quantum where it belongs.
 type Account struct {
 	Limit   fallow.Gas
 	Reserve int64 // not taken yet, in whole quanta
@@ -127,9 +128,6 @@ func (a *Account) Charge(n int64) bool {
 	a.Quantum += take
 	return a.Reserve >= 0
 }
-
-// Spent says whether a trap was because the limit was reached.
-func (a *Account) Spent() bool { return a.Reserve < 0 }
 
 // Used is the gas of a run that came to its end. What it did after its last
 // check may pass the limit, which caps it.

@@ -95,7 +95,9 @@ func (v specValue) words(t *testing.T) ([]uint64, bool) {
 // same compares results as the specification does: any NaN is a NaN.
 func same(want specValue, a, b []uint64) bool {
 	nan32 := func(x uint32) bool { return x&0x7fffffff > 0x7f800000 }
-	eq64 := func(x, y uint64) bool { return x == y || math.Float64frombits(x) != math.Float64frombits(x) && math.Float64frombits(y) != math.Float64frombits(y) }
+	eq64 := func(x, y uint64) bool {
+		return x == y || math.Float64frombits(x) != math.Float64frombits(x) && math.Float64frombits(y) != math.Float64frombits(y)
+	}
 	eq32 := func(x, y uint32) bool { return x == y || nan32(x) && nan32(y) }
 	for i := range a {
 		x, y := a[i], b[i]
