@@ -289,7 +289,7 @@ func (s *Sender) realign(ctx context.Context, refusal error) {
 // one comes back or blocks pass without it.
 func (s *Sender) wait(ctx context.Context, f *flight) (place, error) {
 	defer s.land(f)
-	head, _, links, changed := s.client.head.now()
+	head, links, changed := s.client.head.now()
 	sent := head.Height
 	for {
 		select {
@@ -305,7 +305,7 @@ func (s *Sender) wait(ctx context.Context, f *flight) (place, error) {
 		case <-changed:
 		}
 		var now int
-		if head, _, now, changed = s.client.head.now(); now == links && head.Height < sent+patience {
+		if head, now, changed = s.client.head.now(); now == links && head.Height < sent+patience {
 			continue
 		}
 		first := links == 0 // the socket came up for the first time: nothing broke

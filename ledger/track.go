@@ -88,7 +88,7 @@ func (t *tracker) run(ctx context.Context) {
 				return
 			}
 		}
-		head, _, _, changed := t.client.head.now()
+		head, _, changed := t.client.head.now()
 		if head.Height < next {
 			select {
 			case <-changed:

@@ -48,13 +48,13 @@ func newWatch(r *rpc, logger *slog.Logger) *watch {
 	return &watch{rpc: r, logger: logger, wanted: make(chan struct{}), changed: make(chan struct{})}
 }
 
-// now is the head as known, whether it is current, how often the ledger came
+// now is the head as known, how often the ledger came
 // back, and a channel that closes when any of this changes.
-func (w *watch) now() (Head, bool, int, <-chan struct{}) {
+func (w *watch) now() (Head, int, <-chan struct{}) {
 	w.begin.Do(func() { close(w.wanted) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.head, w.live, w.links, w.changed
+	return w.head, w.links, w.changed
 }
 
 // peek is the head as known, and whether it is current; it begins nothing.
@@ -219,7 +219,7 @@ func (c *Client) Head(ctx context.Context) (Head, error) {
 // WaitHeight waits until the ledger has reached h, through its restarts.
 func (c *Client) WaitHeight(ctx context.Context, h fallow.Height) (Head, error) {
 	for {
-		head, _, _, changed := c.head.now()
+		head, _, changed := c.head.now()
 		if head.Height >= h {
 			return head, nil
 		}
