@@ -218,3 +218,13 @@ func (app *App) Basics() module.BasicManager { return app.basics }
 
 // StoreKey returns the key of a module's store, or nil; tests reach state by it.
 func (app *App) StoreKey(name string) *storetypes.KVStoreKey { return app.keys[name] }
+
+// ModulesEncoding returns codecs that know every module's messages, for those
+// who read the ledger without running one.
+func ModulesEncoding() (Encoding, error) {
+	app, err := New(log.NewNopLogger(), dbm.NewMemDB(), Settings{})
+	if err != nil {
+		return Encoding{}, err
+	}
+	return app.Encoding(), app.Close()
+}

@@ -94,6 +94,6 @@ one for you; run it yourself to validate, or to need nobody's word.
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &failure{exitUsage, err} })
 	root.PersistentFlags().String("home", home(), "folder of settings, keys and state (or $FALLOWD_HOME)")
-	root.AddCommand(newInitCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand())
+	root.AddCommand(newInitCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand(), newAuditCommand())
 	return root
 }
