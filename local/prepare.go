@@ -15,6 +15,7 @@ import (
 
 	"fallow.network"
 	"fallow.network/keys"
+	"fallow.network/provider"
 	"fallow.network/sdk"
 )
 
@@ -73,12 +74,12 @@ func (c Config) prepare(ctx context.Context, p ports) (sdk.Network, error) {
 	}
 	for _, q := range c.Providers {
 		homes = append(homes, c.home(q.Name))
-		if err := sdk.InitProvider(c.home(q.Name), sdk.ProviderSettings{
-			Slots: q.Slots, GasPrice: q.GasPrice, TaskFee: q.TaskFee, Region: q.Region, Bond: q.Bond * million,
+		if _, err := sdk.InitProvider(ctx, c.home(q.Name), sdk.ProviderSettings{
+			Slots: q.Slots, GasPrice: q.GasPrice, TaskFee: q.TaskFee, Region: q.Region, Bond: q.Bond,
 			ClaimWindow: c.ClaimWindow,
 			Listen:      loopbackAddrs(p.Listen[q.Name]),
 			Status:      fmt.Sprintf("127.0.0.1:%d", p.Status[q.Name]),
-		}); err != nil {
+		}); err != nil && !errors.Is(err, provider.ErrExists) {
 			return n, fmt.Errorf("%s: %w", q.Name, err)
 		}
 	}

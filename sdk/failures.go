@@ -1,6 +1,12 @@
 package sdk
 
-import "errors"
+import (
+	"errors"
+
+	"fallow.network/client"
+	"fallow.network/ledger"
+	"fallow.network/provider"
+)
 
 // Errors that a caller acts on, whichever room they rose in.
 var (
@@ -14,4 +20,22 @@ var (
 type Failure struct {
 	Err  error
 	Name string
+}
+
+// Failures lists the errors that programs tell apart, most telling first.
+func Failures() []Failure {
+	return []Failure{
+		{ledger.ErrProtocol, "version"},
+		{ledger.ErrOtherChain, "usage"},
+		{ErrNotJoined, "usage"},
+		{ErrBusy, "busy"},
+		{provider.ErrBusy, "busy"},
+		{client.ErrRunning, "busy"},
+		{client.ErrNoJob, "not found"},
+		{ledger.ErrNotFound, "not found"},
+		{ledger.ErrNoAccount, "funds"},
+		{client.ErrAway, "away"},
+		{ledger.ErrAway, "away"},
+		{ErrAway, "away"},
+	}
 }
