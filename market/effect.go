@@ -59,6 +59,8 @@ func (Unbonded) Effect() {}
 
 // Refusal is a rule's no. Its code is stable within its module; the reason is
 // what an entry of a message with several entries is skipped with.
+//
+//nolint:errname // a refusal is what it is called at the market
 type Refusal struct {
 	Code   uint32
 	Reason fallow.Reason // may be empty

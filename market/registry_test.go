@@ -78,7 +78,7 @@ func TestRegisterRefuses(t *testing.T) {
 			if err := tt.do(r); !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
-			if tt.want != ErrNotAllowed && !reflect.DeepEqual(before, s) {
+			if !errors.Is(tt.want, ErrNotAllowed) && !reflect.DeepEqual(before, s) {
 				t.Error("a refusal has written")
 			}
 		})

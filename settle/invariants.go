@@ -53,7 +53,7 @@ func (b Books) Invariants(escrow fallow.Credits) error {
 	if err != nil || bad != nil {
 		return errors.Join(err, bad)
 	}
-	for prefix := range byte(atHeld + 1) {
+	for prefix := range atHeld + 1 {
 		for _, check := range entries[prefix] {
 			if err := check(); err != nil {
 				return err
@@ -84,12 +84,12 @@ func (a *audit) entry(k, v []byte) error {
 		if err != nil || amount == 0 {
 			return breach("payout %x of %d ucredit", k, amount)
 		}
-		owner, _ := readAccount(k[1:])
+		owner := accountAt(k, 1)
 		a.keys[string(queueKey(atDue, fallow.Time(lastNumber(k)), owner))] = true
 		return add(&a.total, amount.Pico())
 	case atHeld:
 		amount, err := decodeCredits(v)
-		owner, _ := readAccount(k[1:])
+		owner := accountAt(k, 1)
 		if err != nil || a.held[owner] != amount {
 			return breach("provider %s holds %d ucredit, its leases %d", owner, amount, a.held[owner])
 		}
@@ -211,12 +211,12 @@ func sorted[K ~string, V any](m map[K]V) []K {
 	return keys
 }
 
-// readAccount reads an account that stands in a key behind its length.
-func readAccount(k []byte) (fallow.Account, []byte) {
-	if len(k) == 0 || len(k) < 1+int(k[0]) {
-		return "", nil
+// accountAt reads the account that stands at i in a key behind its length.
+func accountAt(k []byte, i int) fallow.Account {
+	if len(k) <= i || len(k) < i+1+int(k[i]) {
+		return ""
 	}
-	return fallow.Account(k[1 : 1+k[0]]), k[1+k[0]:]
+	return fallow.Account(k[i+1 : i+1+int(k[i])])
 }
 
 // Entry is one key of the store and its value.

@@ -41,27 +41,27 @@ func seed(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 func node() ed25519.PrivateKey    { return ed25519.NewKeyFromSeed(seed(2)) }
 func session() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(seed(3)) }
 
-func tenant(t testing.TB) (market.ClientKey, fallow.Account) {
-	t.Helper()
+func tenant(tb testing.TB) (market.ClientKey, fallow.Account) {
+	tb.Helper()
 	k, err := wire.ClientKey(seed(1))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k, wire.Address(k)
 }
 
-func provider(t testing.TB) fallow.Account {
-	t.Helper()
+func provider(tb testing.TB) fallow.Account {
+	tb.Helper()
 	k, err := wire.ClientKey(seed(4))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return wire.Address(k)
 }
 
-func sampleDemand(t testing.TB) market.Demand {
-	t.Helper()
-	key, who := tenant(t)
+func sampleDemand(tb testing.TB) market.Demand {
+	tb.Helper()
+	key, who := tenant(tb)
 	return market.Demand{
 		Tenant: who, ClientKey: key, SessionKey: wire.PublicKey(session()),
 		SealingKey: market.SealingKey(seed(5)), Nonce: market.Nonce(seed(6)[:16]),
@@ -71,7 +71,7 @@ func sampleDemand(t testing.TB) market.Demand {
 		Placement: market.Placement{
 			Regions:    []string{"eu-west"},
 			Attributes: []market.Attribute{{Key: "arch", Value: "amd64"}},
-			Excluded:   []fallow.Account{provider(t)},
+			Excluded:   []fallow.Account{provider(tb)},
 		},
 		Workload: fallow.Sum([]byte("workload")),
 		Inputs:   []market.Blob{{Digest: fallow.Sum([]byte("module")), Size: 4096, MediaType: "application/wasm"}},
@@ -79,11 +79,11 @@ func sampleDemand(t testing.TB) market.Demand {
 	}
 }
 
-func sampleOffer(t testing.TB) market.Offer {
-	t.Helper()
-	_, who := tenant(t)
+func sampleOffer(tb testing.TB) market.Offer {
+	tb.Helper()
+	_, who := tenant(tb)
 	return market.Offer{
-		Demand: fallow.Sum([]byte("demand")), Tenant: who, Provider: provider(t),
+		Demand: fallow.Sum([]byte("demand")), Tenant: who, Provider: provider(tb),
 		NodeKey: wire.PublicKey(node()), KeyEpoch: 3, Kind: market.KindBatch, Workload: fallow.Sum([]byte("workload")),
 		Terms: market.Terms{
 			GasPrice: fallow.Pico{Hi: 0, Lo: 2_500_000}, TaskFee: fallow.PicoOf(100), Slots: 2,
@@ -133,9 +133,9 @@ type message struct {
 	decode func([]byte) (any, error)
 }
 
-func messages(t testing.TB) []message {
-	t.Helper()
-	d, o := sampleDemand(t), sampleOffer(t)
+func messages(tb testing.TB) []message {
+	tb.Helper()
+	d, o := sampleDemand(tb), sampleOffer(tb)
 	return []message{
 		{
 			market.SignsDemand, seed(1), d,
@@ -170,8 +170,8 @@ func messages(t testing.TB) []message {
 	}
 }
 
-func (m message) sign(t testing.TB, b []byte) (market.Signed, []byte) {
-	t.Helper()
+func (m message) sign(tb testing.TB, b []byte) (market.Signed, []byte) {
+	tb.Helper()
 	if m.kind != market.SignsDemand {
 		key := ed25519.NewKeyFromSeed(m.secret)
 		public := wire.PublicKey(key)
@@ -179,11 +179,11 @@ func (m message) sign(t testing.TB, b []byte) (market.Signed, []byte) {
 	}
 	s, err := wire.SignDemand(m.secret, chainID, b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	public, err := wire.ClientKey(m.secret)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s, public[:]
 }
