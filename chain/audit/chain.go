@@ -73,7 +73,7 @@ func follow(ctx context.Context, cfg Config, enc app.Encoding, n *node, doc *cmt
 	if trust.Height == 0 {
 		first, err := primary.LightBlock(ctx, 1)
 		if err != nil {
-			return nil, fmt.Errorf("fetch block 1 from %s (audit needs a node that keeps all blocks): %w", n.address, err)
+			return nil, verification(1, fmt.Errorf("fetch block 1 from %s (audit needs a node that keeps all blocks): %w", n.address, err))
 		}
 		if err := signedByGenesis(enc, doc, first); err != nil {
 			return nil, err
@@ -96,8 +96,10 @@ func follow(ctx context.Context, cfg Config, enc app.Encoding, n *node, doc *cmt
 
 // verification tells a node that is away from one whose blocks don't verify.
 func verification(height int64, err error) error {
-	if errors.Is(err, provider.ErrNoResponse) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("light client at block %d: %w", height, err)
+	for _, away := range []error{provider.ErrNoResponse, provider.ErrLightBlockNotFound, provider.ErrHeightTooHigh, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, away) {
+			return fmt.Errorf("light client at block %d: %w", height, err)
+		}
 	}
 	return lie(height, "light client: %v", err)
 }
