@@ -216,7 +216,7 @@ It exits with 8 and names the first breach when the books do not hold.`,
 			if node == "" {
 				node = n.RPC[0]
 			}
-			argv := []string{"audit", "--node", node, "--chain-id", n.ChainID, "--genesis-hash", n.Genesis.String()}
+			argv := []string{"audit", "--rpc", node, "--genesis-hash", n.Genesis.String()}
 			if trust != "" {
 				argv = append(argv, "--trust", trust)
 			}
