@@ -112,7 +112,7 @@ func (t *tx) payOut(due []Payout) error {
 
 // exposure is what a provider's open leases hold and what has not matured.
 // Leases whose end was known ahead and has passed don't count, whether the
-// queue has been there or not.
+// queue has been there or not. A service counts with its deposit.
 func (t *tx) exposure(provider fallow.Account) (fallow.Credits, error) {
 	sum, err := t.held(provider)
 	if err != nil {
