@@ -106,6 +106,9 @@ func parse(b []byte, p Profile) (*module, error) {
 			last = order[id]
 			m.section(id, s, p)
 		}
+		if r.err != nil {
+			return nil, r.err
+		}
 		if s.err == nil && s.p != len(s.b) {
 			s.fail("section %d is longer than its content", id)
 		}
