@@ -10,7 +10,7 @@ PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2
 .PHONY: build test test-all race fuzz lint gen demo bench soak package guest speech clean
 
 build: ## both binaries, into build/
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
 
 guest: ## the film's guest, from C
 	@packaging/needs.sh guest

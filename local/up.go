@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"fallow.network"
 	"fallow.network/sdk"
 )
 
@@ -101,7 +102,7 @@ func (u *up) start(ctx context.Context, n sdk.Network) error {
 	}
 	u.launch(hubs)
 	u.launch(providers)
-	if err := sdk.Fund(ctx, u.Tenant(), u.Escrow*million); err != nil {
+	if err := sdk.Fund(ctx, u.Tenant(), fallow.Credits(u.Escrow*million)); err != nil {
 		return fmt.Errorf("fund the tenant's escrow: %w", err)
 	}
 	say("tenant", fmt.Sprintf("has %d credits in escrow", u.Escrow))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"fallow.network"
 	"fallow.network/client"
@@ -19,31 +20,31 @@ type tenantLedger struct {
 
 // away marks what is worth trying again.
 func away(err error) error {
-	var u *ledger.Unsettled
+	var u *ledger.UnsettledError
 	if ledger.Away(err) || errors.As(err, &u) {
 		return fmt.Errorf("%w: %w", client.ErrAway, err)
 	}
 	return err
 }
 
-// transaction adds up transactions that were sent for one message.
-func transaction(txs ...ledger.Tx) client.Transaction {
-	var t client.Transaction
+// transactions lists what was sent, failed attempts included: they paid too.
+func transactions(txs ...ledger.Tx) []client.Transaction {
+	var out []client.Transaction
 	for _, tx := range txs {
 		for _, one := range append(tx.Failed, tx) {
 			if one.Hash == (ledger.Hash{}) {
 				continue
 			}
-			t.Hash, t.Height = one.Hash.String(), one.Height
-			t.Bytes += uint64(one.Bytes)
-			t.Fee += uint64(one.Fee)
-			t.GasUsed += one.GasUsed
+			t := client.Transaction{Hash: one.Hash.String(), Height: one.Height, Bytes: uint64(one.Bytes), Fee: uint64(one.Fee), GasUsed: one.GasUsed}
+			if !slices.Contains(out, t) { // calls that shared one count it once
+				out = append(out, t)
+			}
 		}
 	}
-	return t
+	return out
 }
 
-func (t tenantLedger) Open(ctx context.Context, tenant fallow.Account, entries []client.OpenEntry) ([]client.OpenResult, client.Transaction, error) {
+func (t tenantLedger) Open(ctx context.Context, tenant fallow.Account, entries []client.OpenEntry) ([]client.OpenResult, []client.Transaction, error) {
 	opens := make([]ledger.Open, len(entries))
 	for i, e := range entries {
 		opens[i] = ledger.Open{Offer: e.Offer, Session: e.SessionKey, Reserve: e.Reserve}
@@ -53,15 +54,19 @@ func (t tenantLedger) Open(ctx context.Context, tenant fallow.Account, entries [
 	for i, r := range results {
 		out[i] = client.OpenResult{Lease: r.Lease, Reason: r.Reason}
 	}
-	return out, transaction(txs...), away(err)
+	return out, transactions(txs...), away(err)
 }
 
 func (t tenantLedger) Raise(ctx context.Context, lease fallow.LeaseID, reserve fallow.Credits) (client.Transaction, error) {
 	tx, err := t.sender.Raise(ctx, lease, reserve)
-	return transaction(tx), away(err)
+	var sent client.Transaction
+	if all := transactions(tx); len(all) > 0 {
+		sent = all[len(all)-1]
+	}
+	return sent, away(err)
 }
 
-func (t tenantLedger) Close(ctx context.Context, leases []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) (client.Transaction, error) {
+func (t tenantLedger) Close(ctx context.Context, leases []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) ([]client.Transaction, error) {
 	// Both go out at once, so that they share a transaction. A close's result
 	// says nothing new: a lease that is closed already stays so.
 	type sent struct {
@@ -81,7 +86,7 @@ func (t tenantLedger) Close(ctx context.Context, leases []fallow.LeaseID, releas
 		_, closed.txs, closed.err = t.sender.CloseLeases(ctx, reason, leases)
 	}
 	first := <-released
-	return transaction(append(first.txs, closed.txs...)...), away(errors.Join(first.err, closed.err))
+	return transactions(append(first.txs, closed.txs...)...), away(errors.Join(first.err, closed.err))
 }
 
 func (t tenantLedger) Escrow(ctx context.Context, tenant fallow.Account) (client.Escrow, error) {

@@ -74,7 +74,7 @@ func (d *display) draw() string {
 		if i == 0 {
 			head = "offers"
 		}
-		row(head, "%-14s %12s /Ggas  %-8s %-8s %7s  score %d", short(o.Provider), perGiga(o.GasPrice), count(int(o.Slots), "slot"), o.Region, o.Latency.Round(time.Millisecond), o.Score)
+		row(head, "%-14s %12s /Ggas  %-8s %-8s %7s  score %d", short(o.Provider), perGiga(o.GasPrice), count(int(o.Slots), "slot"), o.Region, o.Latency.Round(time.Millisecond), o.Score.Total)
 	}
 	if len(d.offers) == 0 {
 		for _, x := range d.decline {

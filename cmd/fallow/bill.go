@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"fallow.network"
+	"fallow.network/client"
+	"fallow.network/collect"
+)
+
+// printBill prints a bill for people.
+func printBill(w io.Writer, b *client.Bill, made collect.Report) {
+	fmt.Fprintf(w, "\n%s  %s: %d of %d tasks", b.Job, b.State, b.Done, b.Tasks)
+	if b.Failed > 0 {
+		fmt.Fprintf(w, ", %d of them ended with a trap or an exit code", b.Failed)
+	}
+	fmt.Fprintln(w)
+	for _, f := range made.Files {
+		fmt.Fprintf(w, "  %s (%s)\n", f.Path, size(uint64(f.Bytes)))
+	}
+	for _, n := range made.Notes {
+		fmt.Fprintf(w, "  note: %s\n", n)
+	}
+
+	fmt.Fprintln(w, "\nBILL")
+	table(w, func(row func(...any)) {
+		row("lease", "provider", "region", "tasks", "re-runs", "gas", "per Ggas", "per task", "charged", "paid", "checked", "ended")
+		for _, l := range b.Providers {
+			row(l.Lease, short(l.Provider), l.Region, l.Tasks, l.Reruns, si(uint64(l.Gas)), perGiga(l.GasPrice), l.TaskFee,
+				l.Charged, l.Paid, fmt.Sprintf("%d, %d agreed", l.Checked, l.Agreed), l.Reason)
+		}
+	})
+	fmt.Fprintln(w)
+	table(w, func(row func(...any)) {
+		row("charged", credits(b.Charged))
+		row("paid", credits(b.Paid))
+		if !b.Refused.IsZero() {
+			row("refused", credits(b.Refused)+" for results found wrong")
+		}
+		if b.Budget > 0 {
+			row("budget", credits(b.Budget.Pico()))
+		}
+		row("checks", checksText(b.Checks))
+		row("unsecured", credits(b.Unsecured)+" of pay: not run again, and nothing can be slashed yet")
+		if b.Reissued > 0 {
+			row("re-issued", count(b.Reissued, "task")+" beside a slow provider")
+		}
+		reasons := make([]fallow.Reason, 0, len(b.Retried))
+		for r := range b.Retried {
+			reasons = append(reasons, r)
+		}
+		slices.Sort(reasons)
+		for _, r := range reasons {
+			row("retried", fmt.Sprintf("%s: %s", count(b.Retried[r], "attempt"), r.Text()))
+		}
+		row("gas", si(uint64(b.Gas)))
+		row("on chain", fmt.Sprintf("%s, %d bytes, fees %s FAL", count(len(b.Transactions), "transaction"), b.ChainBytes, fallow.Credits(b.ChainFees)))
+		row("first output", b.FirstOutput.Round(time.Millisecond))
+		row("wall time", b.Wall.Round(time.Millisecond))
+		if s := b.Speed; s != nil {
+			row("speed", fmt.Sprintf("%.2f times the same .wasm unmetered on this machine's %d cores alone (%s)", s.Times, s.Bare.Cores, s.Alone.Round(time.Millisecond)))
+		}
+	})
+}
+
+// credits says that an amount is one.
+func credits(p fallow.Pico) string { return p.String() + " credits" }
+
+func checksText(c client.BillChecks) string {
+	s := fmt.Sprintf("%d run again (%d here, %d by other providers), %d agreed", c.Chosen-c.Skipped, c.Own, c.Market, c.Agreed)
+	if c.Wrong+c.Cleared+c.Undecided > 0 {
+		s += fmt.Sprintf("; of those that did not, %d were wrong, %d cleared, %d undecided", c.Wrong, c.Cleared, c.Undecided)
+	}
+	if c.Skipped > 0 {
+		s += fmt.Sprintf("; %d left out", c.Skipped)
+	}
+	return s
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fallow.network/client"
+	"fallow.network/collect"
+	"fallow.network/sdk"
+)
+
+func newJobsCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "jobs",
+		Short: "List the jobs of this home",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withTenant(c.Context(), func(s *sdk.Tenant) error {
+				all, err := s.Jobs(c.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(all, func(w io.Writer) {
+					if len(all) == 0 {
+						fmt.Fprintln(w, "no jobs yet; run one with: fallow run JOB-FILE")
+						return
+					}
+					table(w, func(row func(...any)) {
+						row("JOB", "STATE", "TASKS", "PAID", "STARTED")
+						for _, j := range all {
+							row(j.ID, j.State, fmt.Sprintf("%d of %d", j.Done, j.Tasks), j.Paid, j.Created.Format(time.DateTime))
+						}
+					})
+				})
+			})
+		},
+	}
+}
+
+func newJobCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "job",
+		Short: "Show, cancel, resume a job, or list its outputs",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	show := &cobra.Command{
+		Use:   "show JOB",
+		Short: "Show a job and its bill",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withTenant(c.Context(), func(s *sdk.Tenant) error {
+				b, err := s.Bill(c.Context(), client.JobID(args[0]))
+				if err != nil {
+					return err
+				}
+				return a.print(b, func(w io.Writer) {
+					printBill(w, b, collect.Report{})
+					if b.Reason != "" {
+						fmt.Fprintf(w, "\n%s\n", b.Reason)
+					}
+				})
+			})
+		},
+	}
+	outputs := &cobra.Command{
+		Use:   "outputs JOB",
+		Short: "List the files that a job's tasks left, with their digests",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withTenant(c.Context(), func(s *sdk.Tenant) error {
+				all, err := s.Outputs(c.Context(), client.JobID(args[0]))
+				if err != nil {
+					return err
+				}
+				return a.print(all, func(w io.Writer) {
+					table(w, func(row func(...any)) {
+						for _, o := range all {
+							row(o.Label, o.Path, size(o.Size), o.Digest, o.File)
+						}
+					})
+				})
+			})
+		},
+	}
+	var quiet bool
+	resume := &cobra.Command{
+		Use:   "resume JOB",
+		Short: "Go on with a job that this program left in the middle",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+				return a.runJob(c.Context(), t, client.JobID(args[0]), quiet)
+			})
+		},
+	}
+	resume.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the bill alone")
+	c.AddCommand(show, outputs, resume)
+	return c
+}
