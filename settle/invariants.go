@@ -218,26 +218,3 @@ func accountAt(k []byte, i int) fallow.Account {
 	}
 	return fallow.Account(k[i+1 : i+1+int(k[i])])
 }
-
-// Entry is one key of the store and its value.
-type Entry struct{ Key, Value []byte }
-
-// Export is all of the state, ascending by key, for a genesis file.
-func Export(s fallow.Store) ([]Entry, error) {
-	var list []Entry
-	err := s.Scan(nil, nil, func(k, v []byte) bool {
-		list = append(list, Entry{slices.Clone(k), slices.Clone(v)})
-		return true
-	})
-	return list, err
-}
-
-// NextLease is the id that the next lease gets.
-func (b Books) NextLease() (fallow.LeaseID, error) {
-	v, err := b.Store.Get(key(atNext))
-	if err != nil || v == nil {
-		return 1, err
-	}
-	id, err := decodeCredits(v)
-	return fallow.LeaseID(id), err
-}
