@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -163,19 +164,13 @@ func table(w io.Writer, rows func(row func(cells ...any))) {
 }
 
 func newExitCodesTopic() *cobra.Command {
-	return &cobra.Command{
-		Use:   "exit-codes",
-		Short: "The table of exit codes",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			table(c.OutOrStdout(), func(row func(...any)) {
-				row("CODE", "NAME", "MEANING")
-				for _, e := range exits {
-					row(e.code, e.name, e.text)
-				}
-			})
-			return nil
-		},
-		GroupID: groupMachine,
-	}
+	var b strings.Builder
+	b.WriteString("Every verb ends with one of these:\n\n")
+	table(&b, func(row func(...any)) {
+		row("CODE", "NAME", "MEANING")
+		for _, e := range exits {
+			row(e.code, e.name, e.text)
+		}
+	})
+	return &cobra.Command{Use: "exit-codes", Short: "The table of exit codes", Long: b.String()}
 }
