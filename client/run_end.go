@@ -1,0 +1,259 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fallow.network"
+	nodev1 "fallow.network/api/node"
+	"fallow.network/market"
+)
+
+// releaseWait is how long providers have to sign releases at the end.
+const releaseWait = 3 * time.Second
+
+// settle ends a job, whatever came of the work: it pays what is owed, says
+// that it is done, and closes the leases. What cannot be done now is left for
+// another Run of the same job.
+func (r *run) settle(ctx, inner context.Context, cause error) error {
+	r.fatal = nil
+	state, reason, why := StateDone, fallow.ReasonCompleted, ""
+	if cause != nil {
+		state, reason, why = StateFailed, fallow.ReasonCancelled, cause.Error()
+		if errors.Is(cause, ErrCancelled) {
+			state = StateCancelled
+		}
+	}
+	if err := r.setState(ctx, StateSettling, why); err != nil {
+		return errors.Join(cause, err)
+	}
+	now := time.Now()
+	if cause != nil {
+		r.abandon(ctx, now)
+	}
+	bare := make(chan struct{})
+	r.work.run(func(ctx context.Context) {
+		defer close(bare)
+		if state == StateDone {
+			r.measure(ctx)
+		}
+	})
+	r.lastVouchers(ctx, inner, now)
+	err := r.close(ctx, reason)
+	<-bare
+	if err = errors.Join(err, r.fatal); err != nil {
+		// The job is as good as over, but its leases are not: say so, and
+		// leave it to be taken up again.
+		return errors.Join(cause, fmt.Errorf("job %s is not settled yet; go on with: fallow job resume %s: %w", r.rec.ID, r.rec.ID, err))
+	}
+	if state == StateDone {
+		if err := r.c.store.learnGas(ctx, r.rec.ID, r.rec.Workload); err != nil {
+			return err
+		}
+	}
+	if err := r.c.blobs.Unpin("job-" + string(r.rec.ID)); err != nil {
+		r.c.log.Warn("unpinning a job's blobs failed", slog.Any("error", err))
+	}
+	return errors.Join(cause, r.setState(ctx, state, why))
+}
+
+// abandon stops what is out; what is held for a check alone is paid, what two
+// runs differ about is not.
+func (r *run) abandon(ctx context.Context, now time.Time) {
+	for _, id := range r.stationIDs() {
+		st := r.stations[id]
+		for _, aid := range r.pastIDs(id) {
+			if r.past[aid].state != attemptOut {
+				continue
+			}
+			r.ended(ctx, aid, attemptCancelled, fallow.ReasonCancelled, now)
+			if st.link != nil {
+				st.link.send(&nodev1.WorkRequest{Cancel: &nodev1.Cancel{Task: aid.task, Attempt: aid.attempt}})
+			}
+		}
+	}
+	for _, c := range r.checks {
+		if c.ended() {
+			continue
+		}
+		if c.state == checkChosen {
+			r.release(c.subject, now)
+			r.release(c.with, now)
+			c.state = checkSkipped
+		} else {
+			c.state = checkOpen
+		}
+		c.detail += "the job ended before it was done"
+		r.closeCheck(ctx, c, now)
+	}
+}
+
+// lastVouchers pays all that is owed and waits a little for releases, so that
+// reserves are free at once.
+func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
+	r.raiseForDebts(ctx)
+	r.pay(inner, now, true)
+	for _, st := range r.stations {
+		if st.up && !st.shared && st.link != nil {
+			st.link.send(&nodev1.WorkRequest{Finish: true})
+		}
+	}
+	timeout := time.NewTimer(releaseWait)
+	defer timeout.Stop()
+	for r.awaitsRelease() {
+		select {
+		case m := <-r.inbox:
+			r.atTheEnd(inner, m)
+		case <-timeout.C:
+			return
+		}
+	}
+}
+
+// raiseForDebts lifts reserves that do not cover what was done.
+func (r *run) raiseForDebts(ctx context.Context) {
+	for _, id := range r.stationIDs() {
+		a := r.purse.accounts[id]
+		if a.owed.Cmp(a.reserve) <= 0 || r.stations[id].reason == fallow.ReasonMismatch {
+			continue
+		}
+		want, err := a.owed.Ceil()
+		if err != nil || want > a.terms.MaxReserve || plus(r.purse.committed(), a.owed).Cmp(r.purse.budget) > 0 {
+			continue
+		}
+		tx, err := r.c.ledger.Raise(ctx, id, want)
+		if err != nil {
+			r.c.log.Warn("raising a reserve failed", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
+			continue
+		}
+		a.reserve = want.Pico()
+		r.stop(errors.Join(r.c.store.setReserve(ctx, id, want), r.c.store.addTransaction(ctx, r.rec.ID, "raise", tx, time.Now())))
+	}
+}
+
+// awaitsRelease says whether a provider that is there has not let go yet.
+func (r *run) awaitsRelease() bool {
+	for _, st := range r.stations {
+		if st.up && !st.shared && !st.released && st.reason == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// atTheEnd takes only what still matters.
+func (r *run) atTheEnd(ctx context.Context, m any) {
+	switch m := m.(type) {
+	case linkRelease:
+		r.onRelease(ctx, m)
+	case linkDown:
+		r.onDown(m, time.Now())
+	case linkEnding:
+		if st := r.stations[m.lease]; st != nil {
+			st.released = true // it has ended the lease by itself
+		}
+	case linkUp:
+		if st := r.stations[m.lease]; st != nil {
+			st.up = true
+			if err := r.agree(st, m.voucher); err == nil && !st.shared {
+				st.link.send(&nodev1.WorkRequest{Finish: true})
+			}
+		}
+	case notice:
+		r.emit(m.Event)
+	case leased:
+		// Opened too late: closed with the rest.
+		if m.asked.peer != nil {
+			r.peers[string(m.asked.nonce)] = m.asked.peer
+		}
+	}
+}
+
+// close ends the job's leases on the ledger, by reason.
+func (r *run) close(ctx context.Context, reason fallow.Reason) error {
+	list, err := r.c.store.leasesOf(ctx, r.rec.ID)
+	if err != nil {
+		return err
+	}
+	list, err = r.c.settleFates(ctx, list, r.emit)
+	if err != nil {
+		return err
+	}
+	return r.c.closeLeases(ctx, r.rec.ID, list, reason, r.emit)
+}
+
+// settleFates finds out what became of offers whose opening was never
+// answered.
+func (c *Client) settleFates(ctx context.Context, list []lease, emit func(Event)) ([]lease, error) {
+	dark := false
+	for _, l := range list {
+		dark = dark || l.state == leaseOpening
+	}
+	if !dark {
+		return list, nil
+	}
+	err := c.patient(ctx, "the ledger", emit, func() error {
+		_, err := c.adopt(ctx, list)
+		return err
+	})
+	return list, err
+}
+
+// closeLeases closes what is open of a list, each for its own reason or else
+// for the given one.
+func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reason fallow.Reason, emit func(Event)) error {
+	byReason := map[fallow.Reason][]lease{}
+	var order []fallow.Reason
+	for _, l := range list {
+		if l.id == 0 || l.state == leaseClosed || l.state == leaseSkipped {
+			continue
+		}
+		why := l.reason
+		if why == "" || why == fallow.ReasonProviderGone {
+			why = reason
+		}
+		if l.reason == fallow.ReasonProviderGone {
+			why = fallow.ReasonProviderGone
+		}
+		if byReason[why] == nil {
+			order = append(order, why)
+		}
+		byReason[why] = append(byReason[why], l)
+	}
+	for _, why := range order {
+		var ids []fallow.LeaseID
+		var releases []market.Signed
+		for _, l := range byReason[why] {
+			ids = append(ids, l.id)
+			if len(l.release.Message) > 0 {
+				releases = append(releases, l.release)
+			}
+		}
+		err := c.patient(ctx, "the ledger", emit, func() error {
+			txs, err := c.ledger.Close(ctx, ids, releases, why)
+			for _, tx := range txs {
+				err = errors.Join(err, c.store.addTransaction(ctx, job, "close", tx, time.Now()))
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("close leases %v: %w", ids, err)
+		}
+		for _, l := range byReason[why] {
+			if err := c.store.endLease(ctx, l.id, leaseClosed, why, time.Now()); err != nil {
+				return err
+			}
+			if l.state == leaseOpen {
+				v, err := c.store.voucher(ctx, l.id)
+				if err != nil {
+					return err
+				}
+				emit(LeaseEnded{Lease: l.id, Provider: l.offer.Provider, Reason: why, Paid: v.Amount})
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package client
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver named sqlite
+
+	"fallow.network"
+)
+
+// schemaVersion is the version of tenant.db; it is kept in user_version.
+const schemaVersion = 1
+
+const schema = `
+CREATE TABLE jobs (
+	id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+	workload BLOB NOT NULL, hash BLOB NOT NULL, salt BLOB NOT NULL, options TEXT NOT NULL, tasks INTEGER NOT NULL,
+	created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL DEFAULT 0, ended_ms INTEGER NOT NULL DEFAULT 0,
+	first_ms INTEGER NOT NULL DEFAULT 0, bare TEXT NOT NULL DEFAULT '', cancel INTEGER NOT NULL DEFAULT 0
+) STRICT;
+-- A demand's nonce leads to the session key of its leases. An empty job is a
+-- standing lease's.
+CREATE TABLE demands (
+	nonce BLOB PRIMARY KEY, job TEXT NOT NULL, message BLOB NOT NULL, at_ms INTEGER NOT NULL
+) STRICT;
+-- An offer stands here before it is sent to the ledger, so that a lease that
+-- was opened in the dark is found again. lease is 0 until it is known.
+CREATE TABLE leases (
+	offer BLOB PRIMARY KEY, job TEXT NOT NULL, nonce BLOB NOT NULL, message BLOB NOT NULL, signature BLOB NOT NULL,
+	addrs TEXT NOT NULL, region TEXT NOT NULL, reserve INTEGER NOT NULL, lease INTEGER NOT NULL DEFAULT 0,
+	state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', opened_ms INTEGER NOT NULL DEFAULT 0, ended_ms INTEGER NOT NULL DEFAULT 0,
+	release BLOB, release_signature BLOB
+) STRICT;
+CREATE UNIQUE INDEX leases_by_id ON leases (lease) WHERE lease > 0;
+CREATE INDEX leases_by_job ON leases (job);
+CREATE TABLE attempts (
+	lease INTEGER NOT NULL, task INTEGER NOT NULL, attempt INTEGER NOT NULL, job TEXT NOT NULL, kind TEXT NOT NULL,
+	state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', issued_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (lease, task, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attempts_by_job ON attempts (job);
+-- seq is the receipt's place under the lease's vouchers, from 1; 0 is not yet.
+CREATE TABLE receipts (
+	lease INTEGER NOT NULL, task INTEGER NOT NULL, attempt INTEGER NOT NULL, job TEXT NOT NULL, kind TEXT NOT NULL,
+	message BLOB NOT NULL, signature BLOB NOT NULL, digest BLOB NOT NULL, charge TEXT NOT NULL, gas INTEGER NOT NULL,
+	state TEXT NOT NULL, seq INTEGER NOT NULL DEFAULT 0, at_ms INTEGER NOT NULL,
+	PRIMARY KEY (lease, task, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX receipts_by_job ON receipts (job);
+-- The highest voucher of each lease, written before it is sent.
+CREATE TABLE vouchers (
+	lease INTEGER PRIMARY KEY, amount TEXT NOT NULL, receipts INTEGER NOT NULL, message BLOB NOT NULL, signature BLOB NOT NULL
+) STRICT;
+-- The receipt whose outputs are the task's.
+CREATE TABLE results (
+	job TEXT NOT NULL, task INTEGER NOT NULL, lease INTEGER NOT NULL, attempt INTEGER NOT NULL, exit TEXT NOT NULL, took_ms INTEGER NOT NULL,
+	PRIMARY KEY (job, task)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE outputs (
+	job TEXT NOT NULL, task INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL, file TEXT NOT NULL,
+	PRIMARY KEY (job, task, path)
+) STRICT, WITHOUT ROWID;
+-- A receipt that was drawn to be checked, and all that is known of it since.
+CREATE TABLE checks (
+	lease INTEGER NOT NULL, task INTEGER NOT NULL, attempt INTEGER NOT NULL, job TEXT NOT NULL, state TEXT NOT NULL,
+	by TEXT NOT NULL, by_lease INTEGER NOT NULL DEFAULT 0, by_attempt INTEGER NOT NULL DEFAULT 0, own TEXT NOT NULL DEFAULT '',
+	detail TEXT NOT NULL DEFAULT '', at_ms INTEGER NOT NULL,
+	PRIMARY KEY (lease, task, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX checks_by_job ON checks (job);
+CREATE TABLE evidence (
+	node BLOB NOT NULL, class TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (node, class)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE transactions (
+	hash TEXT PRIMARY KEY, job TEXT NOT NULL, kind TEXT NOT NULL, bytes INTEGER NOT NULL, fee INTEGER NOT NULL,
+	gas INTEGER NOT NULL, height INTEGER NOT NULL, at_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE gas (
+	hash BLOB PRIMARY KEY, mean INTEGER NOT NULL
+) STRICT;
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+`
+
+// store is tenant.db.
+type store struct{ db *sql.DB }
+
+func openStore(ctx context.Context, path string) (*store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("tenant's home: %w", err)
+	}
+	// The file holds what was signed: for this user alone.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("tenant.db: %w", err)
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return nil, fmt.Errorf("tenant.db: %w", err)
+	}
+	u := url.URL{Scheme: "file", Opaque: path, RawQuery: "_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, fmt.Errorf("tenant.db: %w", err)
+	}
+	db.SetMaxOpenConns(4)
+	s := &store{db: db}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("tenant.db: %w", err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *store) migrate(ctx context.Context) error {
+	return s.do(ctx, func(w *writer) error {
+		var version int
+		if err := w.tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
+			return err
+		}
+		switch {
+		case version == schemaVersion:
+			return nil
+		case version > schemaVersion:
+			return fmt.Errorf("it is of a later version (%d): upgrade fallow", version)
+		}
+		if err := w.exec(schema); err != nil {
+			return err
+		}
+		return w.exec(fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion))
+	})
+}
+
+func (s *store) close() error { return s.db.Close() }
+
+// writer is one transaction.
+type writer struct {
+	ctx context.Context //nolint:containedctx // lives for one transaction
+	tx  *sql.Tx
+}
+
+func (s *store) do(ctx context.Context, f func(*writer) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("tenant.db: %w", err)
+	}
+	if err := f(&writer{ctx, tx}); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("tenant.db: %w", err)
+	}
+	return nil
+}
+
+func (w *writer) exec(query string, args ...any) error {
+	if _, err := w.tx.ExecContext(w.ctx, query, args...); err != nil {
+		return fmt.Errorf("tenant.db: %w", err)
+	}
+	return nil
+}
+
+// row is what both *sql.Row and *sql.Rows are.
+type row interface{ Scan(...any) error }
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, db *sql.DB, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("tenant.db: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("tenant.db: %w", err)
+		}
+		list = append(list, v)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("tenant.db: %w", err)
+	}
+	return list, nil
+}
+
+func ms(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMS(v int64) time.Time {
+	if v == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(v)
+}
+
+func pico(s string) (fallow.Pico, error) {
+	if s == "" {
+		return fallow.Pico{}, nil
+	}
+	return fallow.ParsePico(s)
+}
+
+// secret is a named random value of this home, drawn once.
+func (s *store) secret(ctx context.Context, name string, draw func() []byte) ([]byte, error) {
+	var b []byte
+	err := s.do(ctx, func(w *writer) error {
+		if err := w.exec(`INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, draw()); err != nil {
+			return err
+		}
+		return w.tx.QueryRowContext(ctx, `SELECT value FROM secrets WHERE name = ?`, name).Scan(&b)
+	})
+	return b, err
+}
