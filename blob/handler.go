@@ -253,8 +253,16 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, d fallow.Diges
 		h.refuse(w, bw.Offset(), http.StatusConflict, "the upload stands at another offset")
 		return
 	}
-	stop := context.AfterFunc(ctx, func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now()) })
-	defer stop()
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	})
+	defer func() {
+		if !stop() {
+			<-cut // a writer must not be touched after its handler
+		}
+	}()
 	if err := h.take(ctx, w, bw, r.Body, part.size); err != nil {
 		if errors.Is(err, ErrFull) || errors.Is(err, ErrTooLarge) {
 			h.fail(w, d, err)

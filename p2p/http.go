@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -123,8 +124,47 @@ func (h *Host) admitted(next http.Handler) http.Handler {
 // have been connected to before, or its addresses be known.
 func (h *Host) HTTPClient() *http.Client { return h.client }
 
-func (h *Host) transport() *http.Transport {
-	return &http.Transport{
+// transport ends streams with their context. The library's own notices an
+// ended context only once the request's body is sent, which a stream that both
+// sides hold never is: such a stream would outlive its context.
+type transport struct{ *http.Transport }
+
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return t.Transport.RoundTrip(req)
+	}
+	// Closing a body twice is allowed: the transport closes it too.
+	stop := context.AfterFunc(req.Context(), func() { _ = req.Body.Close() })
+	resp, err := t.Transport.RoundTrip(req)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	resp.Body = &watched{ReadCloser: resp.Body, stop: stop}
+	return resp, nil
+}
+
+// watched lets go of the context when the response is read or closed.
+type watched struct {
+	io.ReadCloser
+	stop func() bool
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if err != nil {
+		w.stop()
+	}
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.stop()
+	return w.ReadCloser.Close()
+}
+
+func (h *Host) transport() transport {
+	return transport{&http.Transport{
 		Protocols:          unencrypted(),
 		HTTP2:              frames(h.cfg.Role),
 		DisableCompression: true,
@@ -140,7 +180,7 @@ func (h *Host) transport() *http.Transport {
 			}
 			return gostream.Dial(network.WithAllowLimitedConn(ctx, "rpc"), h.p2p, id, rpcProtocol)
 		},
-	}
+	}}
 }
 
 // gate counts requests in flight, so that closing waits for their handlers.

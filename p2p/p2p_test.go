@@ -270,8 +270,45 @@ func TestRelay(t *testing.T) {
 	settled(t, before)
 }
 
+// TestStreamsEndWithTheirContext: a stream that both sides hold open.
+func TestStreamsEndWithTheirContext(t *testing.T) {
+	server := start(t, p2p.Config{Role: p2p.RoleHub})
+	left := make(chan struct{})
+	if err := server.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(left)
+		_, _ = io.WriteString(w, "x")
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.Copy(io.Discard, r.Body)
+	})); err != nil {
+		t.Fatal(err)
+	}
+	light := start(t, p2p.Config{})
+	link(t, light, server)
+	ctx, cancel := context.WithCancel(t.Context())
+	body, feed := io.Pipe()
+	defer func() { _ = feed.Close() }()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p2p.URL(server.Key()), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := light.HTTPClient().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := io.ReadAll(resp.Body); err == nil {
+		t.Error("the stream ended well")
+	}
+	select {
+	case <-left:
+	case <-time.After(5 * time.Second):
+		t.Error("the server's side goes on")
+	}
+}
+
 func TestAdmit(t *testing.T) {
-	limit := p2p.NewRate(1, 3, 100)
+	limit := p2p.NewRate[fallow.Key](1, 3, 100)
 	server := start(t, p2p.Config{Role: p2p.RoleHub, Admit: func(k fallow.Key, _ string) error {
 		if !limit.Allow(k, time.Unix(0, 0)) {
 			return errors.New("too many requests")
