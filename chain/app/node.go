@@ -165,9 +165,11 @@ func (n *Node) Ready(ctx context.Context) (int64, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		status, err := n.RPC.Status(ctx)
-		if err == nil && status.SyncInfo.LatestBlockHeight > 0 && n.answers(ctx) {
-			return status.SyncInfo.LatestBlockHeight, nil
+		// The state's height, not the last block's: a block is stored before
+		// it is carried out, and until then no account is known.
+		info, err := n.RPC.ABCIInfo(ctx)
+		if err == nil && info.Response.LastBlockHeight > 0 && n.answers(ctx) {
+			return info.Response.LastBlockHeight, nil
 		}
 		select {
 		case <-ctx.Done():
