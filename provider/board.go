@@ -61,6 +61,9 @@ func (d *Daemon) holdBoard(ctx context.Context, hub string) error {
 	}
 	stream := client.Board(ctx)
 	defer func() { _ = stream.CloseResponse() }()
+	// HTTP/2 hears of a cancelled context only once the request's body ends.
+	hung := context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
+	defer hung()
 	var (
 		wg     sync.WaitGroup
 		sendMu sync.Mutex

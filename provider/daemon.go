@@ -83,6 +83,9 @@ func New(ctx context.Context, c Config, deps Deps) (*Daemon, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
+	if deps.patience == 0 {
+		deps.patience = leaseWait
+	}
 	lock, err := lockHome(c)
 	if err != nil {
 		return nil, err
@@ -338,7 +341,7 @@ func (d *Daemon) drain(ctx context.Context) {
 				delete(quiet, l.id)
 			}
 			if now.After(end) || idle && (!owed || now.Sub(quiet[l.id]) > drainPay) {
-				d.stop(l, fallow.ReasonProviderLeft)
+				d.stop(l, fallow.ReasonProviderLeft, nil)
 				l.mu.Lock()
 				if l.link != nil {
 					l.link.end(fallow.ReasonProviderLeft)

@@ -159,6 +159,10 @@ type Deps struct {
 	Log     *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	// patience is how long a lease or a raise may take to show up that the
+	// tenant has seen; zero means leaseWait.
+	patience time.Duration
 }
 
 func (d Deps) check() error {

@@ -38,6 +38,7 @@ type lease struct {
 	mu sync.Mutex
 	// over is why the lease takes no more work; empty while it does.
 	over     fallow.Reason
+	halting  int                    // work that ends is being waited for
 	closing  bool                   // on the ledger
 	release  market.Signed          // not yet on the ledger; empty when there is none
 	deadline time.Time              // end of the claim window, once closing
@@ -51,7 +52,8 @@ type lease struct {
 	running      int
 	receipts     map[attempt]fallow.Digest // input of each attempt that has one
 	seq          uint32
-	charged      fallow.Pico
+	charged      fallow.Pico // by receipts
+	unsigned     fallow.Pico // by results whose receipts are on their way to the disk
 	gas          fallow.Gas
 	voucher      market.Signed
 	paid         fallow.Pico // the voucher's amount
@@ -272,14 +274,14 @@ func (d *Daemon) newTask(l *lease, m *nodev1.Task) (*task, *Failure) {
 // maxWall bounds the wall-clock limit of one task.
 const maxWall = 7 * 24 * time.Hour
 
-// unpaid is what receipts come to beyond the voucher; the lock is held. What
+// unpaid is what results come to beyond the voucher; the lock is held. What
 // a voucher names beyond the lease's reserve is worth nothing yet.
 func (l *lease) unpaid() fallow.Pico {
 	paid := l.paid
 	if f := l.funded.Pico(); paid.Cmp(f) > 0 {
 		paid = f
 	}
-	u, err := l.charged.Sub(paid)
+	u, err := sum(l.charged, l.unsigned).Sub(paid)
 	if err != nil {
 		return fallow.Pico{}
 	}
@@ -287,15 +289,22 @@ func (l *lease) unpaid() fallow.Pico {
 }
 
 // stop ends all work of a lease for good, waits for it and frees its
-// capacity. What it still owes or is owed goes on.
-func (d *Daemon) stop(l *lease, why fallow.Reason) {
+// capacity. What it still owes or is owed goes on. last, which may be nil, is
+// called with the lock held, once nothing runs and before anything is settled.
+func (d *Daemon) stop(l *lease, why fallow.Reason, last func()) {
 	l.mu.Lock()
 	if l.over == "" {
 		l.over = why
 	}
+	l.halting++
 	l.mu.Unlock()
 	d.halt(l, &Failure{why, why.Text()})
 	d.capacity.end(l.id)
+	l.mu.Lock()
+	if l.halting--; last != nil {
+		last()
+	}
+	l.mu.Unlock()
 	d.wakeSettler()
 }
 
@@ -324,7 +333,7 @@ func (d *Daemon) halt(l *lease, why error) {
 
 // forget takes a lease that has ended on the ledger out of everything.
 func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
-	d.stop(l, reason)
+	d.stop(l, reason, nil)
 	l.mu.Lock()
 	if l.link != nil {
 		l.link.end(reason)

@@ -166,7 +166,7 @@ func (d *Daemon) align(ctx context.Context, on settle.Lease) {
 		d.forget(ctx, l, reasonOr(on.Reason, fallow.ReasonCompleted))
 	case on.State == settle.Closing:
 		l.learn(on)
-		d.stop(l, reasonOr(on.Reason, fallow.ReasonCompleted))
+		d.stop(l, reasonOr(on.Reason, fallow.ReasonCompleted), nil)
 	default:
 		l.learn(on)
 		d.pumpLease(l)

@@ -87,6 +87,10 @@ func (d *Daemon) due() (lot, time.Duration) {
 			break
 		}
 		l.mu.Lock()
+		if l.halting > 0 {
+			l.mu.Unlock()
+			continue // it wakes us when it is done
+		}
 		worth, _ := l.paid.Sub(l.redeemed) // nothing when it does not
 		if !worth.IsZero() {
 			out.vouched = append(out.vouched, l)
@@ -244,7 +248,7 @@ func (d *Daemon) endSilent() {
 		l.mu.Unlock()
 		if silent {
 			d.log.Info("the tenant fell silent", slog.Uint64("lease", uint64(l.id)))
-			d.stop(l, fallow.ReasonTenantGone)
+			d.stop(l, fallow.ReasonTenantGone, nil)
 		}
 		if reason, over := l.settled(now); over {
 			d.forget(d.ctx, l, reason)

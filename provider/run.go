@@ -206,18 +206,29 @@ func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 	l.say(&nodev1.WorkResponse{Started: &nodev1.TaskStarted{Task: t.at.task, Attempt: t.at.attempt}})
 	started := d.now()
 	result, err := d.sandboxed(ctx, l, t)
-	// The slot is free as soon as nothing runs in it; what is left is paper.
+	var charge fallow.Pico
+	if err == nil {
+		d.learnSpeed(result.Gas, d.now().Sub(started))
+		charge, err = receipt.Charge(l.terms, result.Gas)
+	}
+	// The slot is free as soon as nothing runs in it; what is left is paper,
+	// which counts as unpaid already.
+	l.mu.Lock()
+	l.unsigned = sum(l.unsigned, charge)
+	l.mu.Unlock()
 	d.capacity.stop(l.id)
 	d.pumpLease(l)
 	if err == nil {
-		d.learnSpeed(result.Gas, d.now().Sub(started))
-		err = d.sign(ctx, l, t, result, started)
+		err = d.sign(ctx, l, t, result, charge, started)
 	}
 	if err != nil {
 		d.failTask(ctx, l, t, err)
 	}
 	l.mu.Lock()
 	l.running--
+	if left, err := l.unsigned.Sub(charge); err == nil {
+		l.unsigned = left
+	}
 	l.mu.Unlock()
 	d.pumpLease(l)
 }
@@ -278,11 +289,11 @@ func (d *Daemon) sandboxed(ctx context.Context, l *lease, t *task) (Result, erro
 }
 
 // sign makes a result's receipt, writes it down and sends it.
-func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, started time.Time) error {
+func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, charge fallow.Pico, started time.Time) error {
 	v := receipt.Receipt{
 		Lease: l.id, Workload: t.job.Workload, Task: t.at.task, Attempt: t.at.attempt, Input: t.input,
 		Gas: r.Gas, Outcome: r.Outcome, ExitCode: r.ExitCode, Trap: r.Trap, Profile: t.job.Profile,
-		Started: fallow.Time(unixMS(started)), Ended: fallow.Time(unixMS(d.now())),
+		Started: fallow.Time(unixMS(started)), Ended: fallow.Time(unixMS(d.now())), Charge: charge,
 	}
 	var files []inline
 	var stored []fallow.Digest
@@ -297,10 +308,6 @@ func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, started 
 		}
 	}
 	v.Output = receipt.OutputDigest(v.Outputs)
-	var err error
-	if v.Charge, err = receipt.Charge(l.terms, r.Gas); err != nil {
-		return fmt.Errorf("charge of task %d: %w", t.at.task, err)
-	}
 	message, err := wire.EncodeReceipt(v)
 	if err != nil {
 		return fmt.Errorf("receipt of task %d: %w", t.at.task, err)
@@ -325,9 +332,7 @@ func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, started 
 	for _, o := range v.Outputs {
 		l.blobs[o.Digest] = true
 	}
-	if sum, err := l.charged.Add(v.Charge); err == nil {
-		l.charged = sum
-	}
+	l.charged = sum(l.charged, charge)
 	if l.link != nil {
 		l.link.send(m)
 	}

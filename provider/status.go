@@ -146,7 +146,7 @@ func (l *lease) status() (s LeaseStatus, unpaid, unredeemed fallow.Pico) {
 	}, l.unpaid(), unredeemed
 }
 
-// sum is a+b, or a where that does not fit; for people.
+// sum is a+b, or a where that does not fit, which no real amount comes near.
 func sum(a, b fallow.Pico) fallow.Pico {
 	if s, err := a.Add(b); err == nil {
 		return s

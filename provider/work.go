@@ -133,7 +133,7 @@ func (d *Daemon) leaseOf(ctx context.Context, id fallow.LeaseID, peer fallow.Key
 // lookUp asks the ledger for a lease, and gives a node that lags behind the
 // tenant's a moment.
 func (d *Daemon) lookUp(ctx context.Context, id fallow.LeaseID) (settle.Lease, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	ctx, cancel := context.WithTimeout(ctx, d.deps.patience)
 	defer cancel()
 	for {
 		next := d.nextHead()
@@ -301,7 +301,7 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 // raised asks the ledger for a lease's reserve until it covers an amount, for
 // a moment.
 func (d *Daemon) raised(ctx context.Context, l *lease, amount fallow.Pico) (fallow.Credits, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	ctx, cancel := context.WithTimeout(ctx, d.deps.patience)
 	defer cancel()
 	for {
 		next := d.nextHead()
@@ -323,22 +323,20 @@ func (d *Daemon) raised(ctx context.Context, l *lease, amount fallow.Pico) (fall
 // finish ends a lease that its tenant is done with: nothing more runs, the
 // reserve above what is owed is released, and the rest goes to the ledger.
 func (d *Daemon) finish(l *lease, k *link) error {
-	d.stop(l, fallow.ReasonCompleted)
-	l.mu.Lock()
-	owed := l.charged
-	if l.paid.Cmp(owed) > 0 {
-		owed = l.paid
-	}
-	l.mu.Unlock()
-	b, err := wire.EncodeRelease(receipt.Release{Lease: l.id, Amount: owed})
+	var err error
+	d.stop(l, fallow.ReasonCompleted, func() {
+		owed := l.charged
+		if l.paid.Cmp(owed) > 0 {
+			owed = l.paid
+		}
+		var b []byte
+		if b, err = wire.EncodeRelease(receipt.Release{Lease: l.id, Amount: owed}); err == nil {
+			l.release = wire.Sign(d.deps.NodeKey, market.SignsRelease, d.deps.ChainID, b)
+			k.send(&nodev1.WorkResponse{Release: wire.ToSigned(l.release)})
+		}
+	})
 	if err != nil {
 		return refuse(connect.CodeInternal, fallow.ReasonAborted, "%v", err)
 	}
-	s := wire.Sign(d.deps.NodeKey, market.SignsRelease, d.deps.ChainID, b)
-	l.mu.Lock()
-	l.release = s
-	l.mu.Unlock()
-	k.send(&nodev1.WorkResponse{Release: wire.ToSigned(s)})
-	d.wakeSettler()
 	return nil
 }
