@@ -13,7 +13,7 @@ import (
 
 // find gives what path leads to in a JSON text: names and numbers between dots;
 // * is every element, NAME=VALUE those elements of a list whose field has that
-// value, and a last # how many there are.
+// value, and a last len how many there are.
 func find(doc, path string) ([]any, error) {
 	d := json.NewDecoder(strings.NewReader(doc))
 	d.UseNumber()
@@ -27,7 +27,7 @@ func find(doc, path string) ([]any, error) {
 		for _, v := range found {
 			next = append(next, follow(v, step)...)
 		}
-		if step == "#" {
+		if step == "len" {
 			next = []any{json.Number(strconv.Itoa(len(next)))}
 		}
 		found = next
@@ -38,25 +38,29 @@ func find(doc, path string) ([]any, error) {
 func follow(v any, step string) []any {
 	switch v := v.(type) {
 	case map[string]any:
-		if step == "*" || step == "#" {
+		if step == "*" || step == "len" {
 			var all []any
 			for _, e := range v {
 				all = append(all, e)
 			}
 			return all
 		}
-		if e, ok := v[step]; ok {
-			return []any{e}
+		for name, e := range v {
+			if plain(name) == plain(step) {
+				return []any{e}
+			}
 		}
 	case []any:
-		if step == "*" || step == "#" {
+		if step == "*" || step == "len" {
 			return v
 		}
 		if name, want, ok := strings.Cut(step, "="); ok {
 			var some []any
 			for _, e := range v {
-				if m, ok := e.(map[string]any); ok && m[name] != nil && text(m[name]) == want {
-					some = append(some, e)
+				for _, field := range follow(e, name) {
+					if text(field) == want {
+						some = append(some, e)
+					}
 				}
 			}
 			return some
@@ -67,6 +71,9 @@ func follow(v any, step string) []any {
 	}
 	return nil
 }
+
+// plain is a name without regard to case and underscores.
+func plain(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
 func text(v any) string {
 	switch v := v.(type) {
@@ -87,11 +94,21 @@ func text(v any) string {
 
 // holds says why "path op value" does not hold in doc. Every value that the
 // path finds must hold, and there must be one; numbers, also those written as
-// text, compare as exact decimals. sum adds before it compares.
+// text, compare as exact decimals. sum adds before it compares. A wanted value
+// that begins with @ is itself a path, and numbers behind minuses are taken
+// off: 100-0.5. With ~ a number may differ by what rounding takes from some
+// leases.
 func holds(doc, path, op, want string) error {
 	found, err := find(doc, path)
 	if err != nil {
 		return err
+	}
+	if at, ok := strings.CutPrefix(want, "@"); ok {
+		other, err := find(doc, at)
+		if err != nil || len(other) != 1 {
+			return fmt.Errorf("%s finds %d values, want one: %w", at, len(other), err)
+		}
+		want = text(other[0])
 	}
 	if rest, ok := strings.CutPrefix(op, "sum"); ok {
 		total := new(big.Rat)
@@ -117,6 +134,9 @@ func holds(doc, path, op, want string) error {
 	return nil
 }
 
+// rounding is a millionth of a credit for each of some eight leases.
+var rounding = big.NewRat(8, 1_000_000)
+
 func compare(got, op, want string) (bool, error) {
 	switch op {
 	case "has":
@@ -126,13 +146,24 @@ func compare(got, op, want string) (bool, error) {
 	case "not":
 		return got != want, nil
 	}
-	g, ok1 := new(big.Rat).SetString(got)
-	w, ok2 := new(big.Rat).SetString(want)
-	if !ok1 || !ok2 {
+	g, ok := new(big.Rat).SetString(got)
+	first, less, _ := strings.Cut(want, "-")
+	w, ok2 := new(big.Rat).SetString(first)
+	for _, n := range strings.Split(less, "-") {
+		d, ok := new(big.Rat).SetString(n)
+		if !ok && n != "" || w == nil {
+			ok2 = false
+		} else if ok {
+			w.Sub(w, d)
+		}
+	}
+	if !ok || !ok2 {
 		return false, fmt.Errorf("%q %s %q: both must be numbers", got, op, want)
 	}
 	c := g.Cmp(w)
 	switch op {
+	case "~":
+		return new(big.Rat).Abs(w.Sub(w, g)).Cmp(rounding) <= 0, nil
 	case "==":
 		return c == 0, nil
 	case "!=":
@@ -159,10 +190,14 @@ func TestHolds(t *testing.T) {
 		{"a.1.s", ">", "1.4", true},
 		{"a.*.n", ">=", "2", false},
 		{"a.*.n", "<=", "2", true},
-		{"a.#", "==", "2", true},
-		{"e.#", "==", "0", true},
+		{"a.len", "==", "2", true},
+		{"e.len", "==", "0", true},
 		{"a.*.s", "sum==", "2", true},
 		{"a.n=2.s", "is", "1.5", true},
+		{"a.1.s", "==", "2.75-1-0.25", true},
+		{"a.1.s", "~", "1.500008", true},
+		{"a.1.s", "~", "1.500009", false},
+		{"a.1.s", ">", "@a.0.s", true},
 		{"t", "has", "x", true},
 		{"t", "not", "x", true},
 		{"e.*", "==", "0", false},
