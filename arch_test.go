@@ -31,7 +31,7 @@ var (
 	plainAPI  = []string{"api/market", "api/hub/...", "api/node/...", "api/provider", "api/lease"}
 	cosmos    = []string{"cosmossdk.io/", "github.com/cosmos/", "github.com/cometbft/"}
 	proto     = []string{"google.golang.org/protobuf", "google.golang.org/grpc", "connectrpc.com/connect"}
-	plainGen  = []string{"cosmossdk.io/api/", "github.com/cosmos/cosmos-proto", "github.com/cosmos/gogoproto/gogoproto", "google.golang.org/genproto"}
+	plainGen  = []string{"cosmossdk.io/api/", "github.com/cosmos/cosmos-proto", "github.com/cosmos/gogoproto/gogoproto", "github.com/cosmos/gogoproto/proto", "google.golang.org/genproto"}
 )
 
 func rooms() []room {
@@ -72,6 +72,7 @@ func rooms() []room {
 		{path: "client", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "formats"}), third: with(proto, []string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/"})},
 
 		{path: "sdk", ours: []string{"*"}, third: with(proto, []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/", "github.com/prometheus/"})},
+		{path: "local", ours: []string{".", "sdk", "keys", "provider"}, third: []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock"}},
 		{path: "cmd/fallow", ours: []string{"*"}, third: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/pelletier/go-toml", "charm.land/", "golang.org/x/", "google.golang.org/protobuf", "github.com/prometheus/"}},
 		{path: "cmd/fallowd", ours: []string{"*"}, third: []string{""}},
 		{path: "bench/...", ours: []string{"*"}, third: []string{""}},

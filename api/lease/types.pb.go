@@ -394,7 +394,7 @@ type Lease struct {
 	State      State                  `protobuf:"varint,8,opt,name=state,proto3,enum=fallow.lease.v1.State" json:"state,omitempty"`
 	Offer      []byte                 `protobuf:"bytes,9,opt,name=offer,proto3" json:"offer,omitempty"`        // digest of the offer's bytes
 	Workload   []byte                 `protobuf:"bytes,10,opt,name=workload,proto3" json:"workload,omitempty"` // salted commitment
-	Reserve    uint64                 `protobuf:"varint,11,opt,name=reserve,proto3" json:"reserve,omitempty"`  // ucredit still held for this lease
+	Reserve    uint64                 `protobuf:"varint,11,opt,name=reserve,proto3" json:"reserve,omitempty"`  // ucredit given to this lease in all, what is paid included
 	MaxReserve uint64                 `protobuf:"varint,12,opt,name=max_reserve,json=maxReserve,proto3" json:"max_reserve,omitempty"`
 	// Highest voucher redeemed, or service accrual, in decimal pico-credits.
 	Claimed string `protobuf:"bytes,13,opt,name=claimed,proto3" json:"claimed,omitempty"`

@@ -41,6 +41,10 @@ import (
 
 	authsim "github.com/cosmos/cosmos-sdk/x/auth/simulation"
 
+	// Amino JSON finds our types by their plain descriptors, which the gogoproto
+	// ones alone do not give it in the right order.
+	_ "fallow.network/api/lease"
+	_ "fallow.network/api/provider"
 	"fallow.network"
 )
 

@@ -79,7 +79,7 @@ func toLease(l settle.Lease) api.Lease {
 	return api.Lease{
 		Id: uint64(l.ID), Tenant: string(l.Tenant), Provider: string(l.Provider), NodeKey: l.NodeKey[:], KeyEpoch: l.KeyEpoch,
 		SessionKey: l.SessionKey[:], Kind: uint32(l.Kind), State: api.State(l.State), Offer: l.Offer[:], Workload: l.Workload[:],
-		Reserve: uint64(l.Held()), MaxReserve: uint64(l.MaxReserve), Claimed: pico(l.Claimed), Paid: uint64(l.Paid),
+		Reserve: uint64(l.Reserve), MaxReserve: uint64(l.MaxReserve), Claimed: pico(l.Claimed), Paid: uint64(l.Paid),
 		ReceiptsRoot: l.ReceiptsRoot[:], Receipts: l.Receipts, OpenedHeight: int64(l.Opened.Height), OpenedUnixMs: int64(l.Opened.Time),
 		ClaimWindowMs: l.ClaimWindowMS, DeadlineUnixMs: int64(l.Deadline), Reason: string(l.Reason), ClosedBy: string(l.ClosedBy),
 		Rate: pico(l.Rate), DiskRate: pico(l.DiskRate), HorizonUnixMs: int64(l.Horizon), HorizonSequence: l.Sequence,
