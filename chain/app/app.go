@@ -43,9 +43,9 @@ import (
 
 	// Amino JSON finds our types by their plain descriptors, which the gogoproto
 	// ones alone do not give it in the right order.
+	"fallow.network"
 	_ "fallow.network/api/lease"
 	_ "fallow.network/api/provider"
-	"fallow.network"
 )
 
 // Name is what the ledger calls itself to CometBFT and to tools.
