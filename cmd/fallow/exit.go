@@ -26,7 +26,7 @@ var (
 	exitFunds     = exit{4, "funds", "the balance, the escrow or the budget is too small"}
 	exitNoOffers  = exit{5, "no offers", "no provider made an offer; the reasons are printed"}
 	exitAway      = exit{6, "away", "the ledger or every hub does not answer"}
-	exitTasks     = exit{7, "tasks failed", "some tasks have no result; fallow job resume goes on"}
+	exitTasks     = exit{7, "tasks failed", "some tasks ended with a trap or an exit code, or have no result; fallow job resume goes on"}
 	exitBreach    = exit{8, "breach", "an audit or a check found something false"}
 	exitCancelled = exit{9, "cancelled", "interrupted; settled and closed"}
 	exitVersion   = exit{10, "version", "programs of unequal protocol versions"}

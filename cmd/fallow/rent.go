@@ -161,6 +161,9 @@ func (a *app) runJob(ctx context.Context, t *sdk.Tenant, id client.JobID, quiet 
 	if err != nil && !bill.State.Ended() {
 		return fail(exitOf(explain(err)), err, "go on with: fallow job resume "+string(id))
 	}
+	if err == nil && bill.Failed > 0 {
+		return fail(exitTasks, fmt.Errorf("%d of %d tasks ended with a trap or an exit code", bill.Failed, bill.Tasks), "what they wrote: fallow job outputs "+string(id))
+	}
 	return explain(err)
 }
 
