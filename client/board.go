@@ -261,6 +261,9 @@ func (b *board) ahead(w *bench) int {
 		slots += o.slots
 	}
 	e := b.expect(w)
+	if w.gas == 0 {
+		return 0 // it has yet to show what it does
+	}
 	if e > 0 && e < 200*time.Millisecond {
 		return min(4*w.slots, 32)
 	}
@@ -330,20 +333,12 @@ func (b *board) lagging(w *bench, now time.Time) (uint32, bool) {
 		if v == w {
 			continue
 		}
-		for _, a := range v.out {
+		for i, a := range v.out {
 			e := b.tasks[a.task]
 			if !a.kind.counts() || e.done || e.live > 1 || w.refused[a.task] || w.has(a.task) {
 				continue
 			}
-			theirs := b.expect(v)
-			since := now.Sub(a.issued)
-			late := since - max(b.straggler, theirs*5/2)
-			if mine == 0 {
-				late = since - 15*b.straggler // nothing is known yet
-			} else if rest := theirs - since; a.started.IsZero() && since > b.straggler && rest > 2*mine {
-				late = max(late, rest-2*mine)
-			}
-			if late > 0 && (worst == nil || late > worstBy) {
+			if late := b.late(v, i, mine, now); late > 0 && (worst == nil || late > worstBy) {
 				worst, worstBy = a, late
 			}
 		}
@@ -352,6 +347,22 @@ func (b *board) lagging(w *bench, now time.Time) (uint32, bool) {
 		return 0, false
 	}
 	return worst.task, true
+}
+
+// late is by how much the i-th attempt on v is overdue, for a bench that would
+// need mine.
+func (b *board) late(v *bench, i int, mine time.Duration, now time.Time) time.Duration {
+	since := now.Sub(v.out[i].issued)
+	theirs := b.expect(v)
+	switch {
+	case mine == 0:
+		return since - 15*b.straggler // nothing is known yet
+	case v.out[i].started.IsZero() && v.gas > 0:
+		// It still waits for a slot there: does it end sooner here?
+		return theirs*time.Duration(1+i/v.slots) - 2*mine
+	default:
+		return since - max(b.straggler, theirs*5/2)
+	}
 }
 
 func (w *bench) has(task uint32) bool {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,7 +65,11 @@ func (i testIdentity) account() fallow.Account {
 type testNet struct {
 	mu   sync.Mutex
 	urls map[fallow.Key]string
+	// frozen cuts everybody off.
+	frozen *atomic.Bool
 }
+
+func (n *testNet) cut() bool { return n.frozen != nil && n.frozen.Load() }
 
 func (n *testNet) at(k fallow.Key, url string) {
 	n.mu.Lock()
@@ -82,7 +87,7 @@ func (n *testNet) Join(_ context.Context, identity ed25519.PrivateKey) (Peer, er
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	t := &http.Transport{Protocols: p, DisableCompression: true, HTTP2: &http.HTTP2Config{}}
-	return &testPeer{net: n, client: &http.Client{Transport: asPeer{t, wire.PublicKey(identity)}}, transport: t}, nil
+	return &testPeer{net: n, client: &http.Client{Transport: asPeer{t, wire.PublicKey(identity), n}}, transport: t}, nil
 }
 
 type testPeer struct {
@@ -95,15 +100,22 @@ type testPeer struct {
 type asPeer struct {
 	next http.RoundTripper
 	key  fallow.Key
+	net  *testNet
 }
 
 func (a asPeer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a.net.cut() {
+		return nil, errCrash
+	}
 	r = r.Clone(r.Context())
 	r.Header.Set("Test-Peer", a.key.String())
 	return a.next.RoundTrip(r)
 }
 
 func (p *testPeer) Connect(ctx context.Context, addrs []string) (fallow.Key, error) {
+	if p.net.cut() {
+		return fallow.Key{}, errCrash
+	}
 	for _, a := range addrs {
 		var k fallow.Key
 		if err := k.UnmarshalText([]byte(a)); err != nil {

@@ -61,6 +61,9 @@ func (r *run) findChecker(ctx context.Context, task uint32, now time.Time) {
 	if c == nil {
 		return
 	}
+	if c.state == checkChosen {
+		c.with = attemptID{} // whoever had it before has given it up
+	}
 	own := r.c.machine != nil && (c.state == checkDisputed || r.rec.Options.Checks.Where != formats.WhereMarket)
 	if c.state == checkDisputed && c.own != nil {
 		own = false // it was the second already

@@ -101,14 +101,13 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 			st.link.send(&nodev1.WorkRequest{Finish: true})
 		}
 	}
-	timeout := time.NewTimer(releaseWait)
-	defer timeout.Stop()
-	for r.awaitsRelease() {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for r.awaitsRelease(time.Now()) && time.Since(now) < releaseWait {
 		select {
 		case m := <-r.inbox:
 			r.atTheEnd(inner, m)
-		case <-timeout.C:
-			return
+		case <-ticker.C:
 		}
 	}
 }
@@ -134,10 +133,12 @@ func (r *run) raiseForDebts(ctx context.Context) {
 	}
 }
 
-// awaitsRelease says whether a provider that is there has not let go yet.
-func (r *run) awaitsRelease() bool {
+// awaitsRelease says whether a provider that is there, or may be back any
+// moment, has not let go yet.
+func (r *run) awaitsRelease(now time.Time) bool {
 	for _, st := range r.stations {
-		if st.up && !st.shared && !st.released && st.reason == "" {
+		coming := st.joined && !st.gone && now.Sub(st.down) < r.c.config.GoneAfter
+		if (st.up || coming) && !st.shared && !st.released && st.reason == "" {
 			return true
 		}
 	}
@@ -157,7 +158,7 @@ func (r *run) atTheEnd(ctx context.Context, m any) {
 		}
 	case linkUp:
 		if st := r.stations[m.lease]; st != nil {
-			st.up = true
+			st.up, st.gone = true, false
 			if err := r.agree(st, m.voucher); err == nil && !st.shared {
 				st.link.send(&nodev1.WorkRequest{Finish: true})
 			}

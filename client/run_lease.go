@@ -263,7 +263,7 @@ func (r *run) provide(ctx context.Context, now time.Time) {
 		if b == nil || r.raising[id] || !r.stations[id].up {
 			continue
 		}
-		if reserve, ok := r.purse.raise(id, waits+len(b.must)); ok {
+		if reserve, ok := r.purse.raise(id, r.board.left()+len(b.must)); ok {
 			r.raising[id] = true
 			r.work.run(func(ctx context.Context) {
 				m := raised{lease: id, reserve: reserve}

@@ -88,6 +88,7 @@ func (r *run) onFetched(ctx context.Context, f fetched, now time.Time) {
 			r.stop(f.err)
 		case errors.Is(f.err, blob.ErrDigest), errors.Is(f.err, blob.ErrRefused):
 			r.lose(ctx, f.id, fallow.ReasonBadOutput, firstLine(f.err), now)
+			r.onEnding(ctx, f.id.lease, fallow.ReasonBadOutput, firstLine(f.err), now)
 		default:
 			r.lose(ctx, f.id, fallow.ReasonProviderGone, firstLine(f.err), now)
 		}

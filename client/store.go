@@ -89,7 +89,11 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 `
 
 // store is tenant.db.
-type store struct{ db *sql.DB }
+type store struct {
+	db *sql.DB
+	// fault stands before and after each transaction in tests.
+	fault func(after bool) error
+}
 
 func openStore(ctx context.Context, path string) (*store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -144,6 +148,11 @@ type writer struct {
 }
 
 func (s *store) do(ctx context.Context, f func(*writer) error) error {
+	if s.fault != nil {
+		if err := s.fault(false); err != nil {
+			return err
+		}
+	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("tenant.db: %w", err)
@@ -153,6 +162,9 @@ func (s *store) do(ctx context.Context, f func(*writer) error) error {
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("tenant.db: %w", err)
+	}
+	if s.fault != nil {
+		return s.fault(true)
 	}
 	return nil
 }

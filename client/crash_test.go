@@ -1,0 +1,147 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fallow.network/formats"
+)
+
+var errCrash = errors.New("killed by the test")
+
+// crashes runs a job whose client is killed at its n-th write, before or after
+// it, and takes it up again, until it is done. It says how many writes the
+// first client got to.
+func crashes(t *testing.T, n int64, after bool, change func(*stage, *testProvider, *testProvider)) int64 {
+	t.Helper()
+	s := newStage(t)
+	a, b := s.provider("a", 1_000_000), s.provider("b", 2_000_000)
+	s.hub("hub", a, b)
+	if change != nil {
+		change(s, a, b)
+	}
+	var frozen atomic.Bool
+	var writes atomic.Int64
+	s.ledger.fault = func(string, bool) error {
+		if frozen.Load() {
+			return errCrash
+		}
+		return nil
+	}
+	s.net.frozen = &frozen
+	c := s.client()
+	id := s.submit(c, s.job(4, func(j *formats.Job) { j.Checks = formats.Checks{Mode: formats.CheckAlways, Where: formats.WhereBoth} }))
+	c.store.fault = func(done bool) error {
+		if frozen.Load() {
+			return errCrash
+		}
+		if done != after {
+			return nil
+		}
+		if writes.Add(1) != n {
+			return nil
+		}
+		// From here on nothing of this client reaches anybody.
+		frozen.Store(true)
+		a.server.CloseClientConnections()
+		b.server.CloseClientConnections()
+		return errCrash
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := c.Run(ctx, id, s.watch); err != nil && !errors.Is(err, errCrash) {
+		t.Fatalf("write %d: %v", n, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	frozen.Store(false)
+	c = s.client()
+	bill, err := c.Run(ctx, id, s.watch)
+	if err != nil {
+		t.Fatalf("write %d: going on: %v", n, err)
+	}
+	s.whole(c, bill, a, b)
+	// What was paid is what stands in receipts, once each.
+	if bill.Paid != bill.Charged {
+		t.Errorf("write %d: paid %s, charged %s", n, bill.Paid, bill.Charged)
+	}
+	return writes.Load()
+}
+
+// TestResumeAfterACrashAtAnyWrite kills the client before and after every
+// single write to tenant.db.
+func TestResumeAfterACrashAtAnyWrite(t *testing.T) {
+	total := crashes(t, 1<<30, true, nil)
+	if total < 15 {
+		t.Fatalf("%d writes in a whole job", total)
+	}
+	for _, after := range []bool{false, true} {
+		for n := int64(1); n <= total; n++ {
+			t.Run(fmt.Sprintf("%v-%d", after, n), func(t *testing.T) {
+				t.Parallel()
+				crashes(t, n, after, nil)
+			})
+		}
+	}
+}
+
+// TestResumeFindsALeaseThatOpenedInTheDark loses the ledger's answer.
+func TestResumeFindsALeaseThatOpenedInTheDark(t *testing.T) {
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	s.hub("hub", a)
+	lost := false
+	s.ledger.fault = func(call string, after bool) error {
+		if call == "open" && after && !lost {
+			lost = true
+			return fmt.Errorf("the answer was lost: %w", ErrAway)
+		}
+		return nil
+	}
+	c, bill, err := s.run(s.job(4, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a)
+	if n := s.ledger.calls["open"]; n != 1 {
+		t.Errorf("leases were opened %d times", n)
+	}
+	if a.runs() < 4 {
+		t.Errorf("ran %d", a.runs())
+	}
+}
+
+func TestTwoProcessesDoNotRunOneJob(t *testing.T) {
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	a.took = 300 * time.Millisecond
+	s.hub("hub", a)
+	c, other := s.client(), s.client()
+	id := s.submit(c, s.job(4, nil))
+	done := make(chan error)
+	go func() {
+		_, err := c.Run(context.Background(), id, s.watch)
+		done <- err
+	}()
+	for count[TaskIssued](s, nil) == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if _, err := other.Run(context.Background(), id, nil); !errors.Is(err, ErrRunning) {
+		t.Errorf("got %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := other.Run(context.Background(), "film-none", nil); !errors.Is(err, ErrNoJob) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := other.Run(context.Background(), JobID(filepath.Join("..", "x")), nil); !errors.Is(err, ErrNoJob) {
+		t.Errorf("got %v", err)
+	}
+}
