@@ -12,6 +12,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"fallow.network"
+	"fallow.network/provider"
 	"fallow.network/sdk"
 )
 
@@ -119,7 +120,29 @@ func (u *up) start(ctx context.Context, n sdk.Network) error {
 		}
 		say(name, fmt.Sprintf("answers, %d providers on its board", len(u.Providers)))
 	}
+	for _, q := range u.Providers {
+		if err := u.await(ctx, q.Name, u.offering(q.Name)); err != nil {
+			return err
+		}
+		say(q.Name, "makes offers")
+	}
 	return nil
+}
+
+// offering asks a provider's daemon whether it makes offers by now: it has
+// seen a block and its bond.
+func (u *up) offering(name string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		control, err := provider.Dial(u.home(name).ProviderDir())
+		if err != nil {
+			return err
+		}
+		s, err := control.Status(ctx)
+		if err == nil && !s.Offering {
+			err = fmt.Errorf("%s %s", s.Reason.Text(), s.Detail)
+		}
+		return err
+	}
 }
 
 func (u *up) verb(name string, words ...string) party {

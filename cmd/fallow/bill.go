@@ -1,18 +1,44 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"fallow.network"
 	"fallow.network/client"
 	"fallow.network/collect"
+	"fallow.network/sdk"
 )
 
-// printBill prints a bill for people.
-func printBill(w io.Writer, b *client.Bill, made collect.Report) {
+// jobReport is what a job came to: its bill, what the ledger says of it, and
+// the files that were made of its outputs.
+type jobReport struct {
+	*client.Bill
+	OnChain *sdk.OnChain   `json:"on_chain,omitempty"`
+	Made    collect.Report `json:"made"`
+	// Unknown says why the ledger was not asked.
+	Unknown string `json:"on_chain_unknown,omitempty"`
+}
+
+// ask asks the ledger. A ledger that is away is no failure of the job.
+func (r *jobReport) ask(ctx context.Context, t *sdk.Tenant) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	on, err := t.OnChain(ctx, r.Bill)
+	if err != nil {
+		r.Unknown = firstLine(err)
+		return
+	}
+	r.OnChain = &on
+}
+
+// print prints the report for people.
+func (r jobReport) print(w io.Writer) {
+	b, made := r.Bill, r.Made
 	fmt.Fprintf(w, "\n%s  %s: %d of %d tasks", b.Job, b.State, b.Done, b.Tasks)
 	if b.Failed > 0 {
 		fmt.Fprintf(w, ", %d of them ended with a trap or an exit code", b.Failed)
@@ -57,13 +83,32 @@ func printBill(w io.Writer, b *client.Bill, made collect.Report) {
 			row("retried", fmt.Sprintf("%s: %s", count(b.Retried[r], "attempt"), r.Text()))
 		}
 		row("gas", si(uint64(b.Gas)))
-		row("on chain", fmt.Sprintf("%s, %d bytes, fees %s FAL", count(len(b.Transactions), "transaction"), b.ChainBytes, fallow.Credits(b.ChainFees)))
+		r.printChain(row)
 		row("first output", b.FirstOutput.Round(time.Millisecond))
 		row("wall time", b.Wall.Round(time.Millisecond))
 		if s := b.Speed; s != nil {
 			row("speed", fmt.Sprintf("%.2f times the same .wasm unmetered on this machine's %d cores alone (%s)", s.Times, s.Bare.Cores, s.Alone.Round(time.Millisecond)))
 		}
 	})
+}
+
+// printChain prints what the ledger says; without it, what this side sent.
+func (r jobReport) printChain(row func(...any)) {
+	b, on := r.Bill, r.OnChain
+	if on == nil {
+		row("on chain", fmt.Sprintf("%s of ours, %d bytes, fees %s FAL (the ledger was not asked: %s)", count(len(b.Transactions), "transaction"), b.ChainBytes, fallow.Credits(b.ChainFees), r.Unknown))
+		return
+	}
+	row("on chain", fmt.Sprintf("%s for the whole job, %d bytes, fees %s FAL", count(len(on.Traces), "transaction"), on.Bytes, on.Fees))
+	for _, t := range on.Traces {
+		row("", fmt.Sprintf("block %d: %s, %d bytes, %s FAL", t.Height, strings.Join(t.Kinds, " + "), t.Bytes, t.Fee))
+	}
+	for _, p := range on.Paid {
+		row("paid out", fmt.Sprintf("%s credits to %s (lease %d, %s)", p.Paid, p.Provider, p.Lease, p.State))
+	}
+	if !on.Settled {
+		row("", "providers still have time to redeem; see: fallow job show "+string(b.Job))
+	}
 }
 
 // credits says that an amount is one.

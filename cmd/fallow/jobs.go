@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"fallow.network/client"
-	"fallow.network/collect"
 	"fallow.network/sdk"
 )
 
@@ -57,8 +56,10 @@ func newJobCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(b, func(w io.Writer) {
-					printBill(w, b, collect.Report{})
+				report := jobReport{Bill: b}
+				report.ask(c.Context(), s)
+				return a.print(report, func(w io.Writer) {
+					report.print(w)
 					if b.Reason != "" {
 						fmt.Fprintf(w, "\n%s\n", b.Reason)
 					}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,11 +150,12 @@ func (a *app) runJob(ctx context.Context, t *sdk.Tenant, id client.JobID, quiet 
 	if bill == nil {
 		return explain(err)
 	}
-	var made collect.Report
+	report := jobReport{Bill: bill}
 	if err == nil {
-		made, err = gather(ctx, t, id)
+		report.Made, err = gather(ctx, t, id)
 	}
-	if perr := a.print(bill, func(out io.Writer) { printBill(out, bill, made) }); perr != nil {
+	report.ask(context.WithoutCancel(ctx), t)
+	if perr := a.print(report, report.print); perr != nil {
 		return perr
 	}
 	if err != nil && !bill.State.Ended() {
