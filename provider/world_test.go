@@ -117,21 +117,29 @@ type world struct {
 
 func secret(seed string) []byte { d := fallow.Sum([]byte(seed)); return d[:] }
 
-func accountOf(t *testing.T, seed string) fallow.Account {
-	t.Helper()
+func mustClientKey(seed string) market.ClientKey {
 	k, err := wire.ClientKey(secret(seed))
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	return wire.Address(k)
+	return k
+}
+
+func accountOf(seed string) fallow.Account { return wire.Address(mustClientKey(seed)) }
+
+func testNode() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(secret("node")) }
+
+// taskRequest asks for a no-op task.
+func taskRequest(c *tenant, n uint32) *nodev1.WorkRequest {
+	return &nodev1.WorkRequest{Task: c.task(n, 1, "noop")}
 }
 
 func newWorld(t *testing.T, edit func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: ed25519.NewKeyFromSeed(secret("node"))}
+	w := &world{t: t, dir: t.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: testNode()}
 	w.config = Default()
 	w.config.Home = filepath.Join(w.dir, "provider")
-	w.config.Provider = accountOf(t, "owner")
+	w.config.Provider = accountOf("owner")
 	w.config.Region = "eu"
 	w.config.StatusAddr = "127.0.0.1:0"
 	w.config.Slots = 4
@@ -231,7 +239,7 @@ type tenant struct {
 
 func (w *world) tenant(seed string, funds fallow.Credits) *tenant {
 	w.t.Helper()
-	t := &tenant{w: w, secret: secret(seed), account: accountOf(w.t, seed), session: ed25519.NewKeyFromSeed(secret(seed + " session")), module: []byte("\x00asm module")}
+	t := &tenant{w: w, secret: secret(seed), account: accountOf(seed), session: ed25519.NewKeyFromSeed(secret(seed + " session")), module: []byte("\x00asm module")}
 	t.client = newCaller(wire.PublicKey(t.session))
 	w.ledger.set(func(f *fakeLedger) { e := f.escrows[t.account]; e.Free = funds.Pico(); f.escrows[t.account] = e })
 	return t

@@ -1,0 +1,3 @@
+package provider
+
+func guestChild() bool { return false }
