@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"fallow.network"
+	"fallow.network/settle"
 )
 
 // Errors that a caller acts on.
@@ -23,6 +24,8 @@ var (
 	ErrProtocol = errors.New("the node speaks another protocol version")
 	// ErrNoAccount is an account that the ledger has never seen.
 	ErrNoAccount = errors.New("the account does not exist on the ledger yet")
+	// ErrFunds is a refusal because coins or free escrow are too few.
+	ErrFunds = errors.New("too few coins")
 	// ErrNotFound is a record that the ledger does not have.
 	ErrNotFound = errors.New("not on the ledger")
 	// ErrExpired is a transaction that found no place in time and never will.
@@ -58,6 +61,11 @@ func (r *RefusalError) Error() string {
 	return fmt.Sprintf("the ledger refused: %s (%s %d)", r.detail(), r.Codespace, r.Code)
 }
 
+// Is says that a refusal for too few coins is ErrFunds.
+func (r *RefusalError) Is(target error) bool {
+	return target == ErrFunds && (r.Codespace == sdkSpace && r.Code == codeFunds || r.Codespace == leaseSpace && r.Code == settle.ErrFunds.Code)
+}
+
 // detail is the innermost sentence of the log.
 func (r *RefusalError) detail() string {
 	s := noise.ReplaceAllString(strings.TrimSpace(r.Log), "")
@@ -81,6 +89,8 @@ type code struct {
 // Codes of the SDK's own space that are acted on here.
 const (
 	sdkSpace          = "sdk"
+	leaseSpace        = "lease"
+	codeFunds         = 5
 	codeOutOfGas      = 11
 	codeInCache       = 19
 	codeMempoolFull   = 20
@@ -90,7 +100,7 @@ const (
 
 var refusalText = map[code]string{
 	{sdkSpace, 4}:                 "the key may not do this",
-	{sdkSpace, 5}:                 "too few coins in the account",
+	{sdkSpace, codeFunds}:         "too few coins in the account",
 	{sdkSpace, 6}:                 "the node does not know this message; its version differs from this program's",
 	{sdkSpace, 7}:                 "an address is malformed",
 	{sdkSpace, codeOutOfGas}:      "it needed more gas than it was given",

@@ -34,6 +34,7 @@ func Failures() []Failure {
 		{client.ErrNoJob, "not found"},
 		{ledger.ErrNotFound, "not found"},
 		{ledger.ErrNoAccount, "funds"},
+		{ledger.ErrFunds, "funds"},
 		{client.ErrAway, "away"},
 		{ledger.ErrAway, "away"},
 		{ErrAway, "away"},

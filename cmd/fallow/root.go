@@ -103,7 +103,8 @@ func markUsage(c *cobra.Command) {
 // that network's tenant.
 func (a *app) homeDir() (sdk.Home, error) {
 	if a.home != "" {
-		return sdk.Home(a.home), nil
+		abs, err := filepath.Abs(a.home) // sandboxes run in folders of their own
+		return sdk.Home(abs), err
 	}
 	base, err := baseDir()
 	if err != nil {
@@ -123,7 +124,7 @@ func (a *app) homeDir() (sdk.Home, error) {
 // baseDir is $FALLOW_HOME or ~/.fallow.
 func baseDir() (string, error) {
 	if dir := os.Getenv("FALLOW_HOME"); dir != "" {
-		return dir, nil
+		return filepath.Abs(dir)
 	}
 	user, err := os.UserHomeDir()
 	if err != nil {
