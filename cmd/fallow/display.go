@@ -112,7 +112,7 @@ func (d *display) draw() string {
 		left = fmt.Sprintf(", about %s left", (elapsed / time.Duration(d.done) * time.Duration(d.of-d.done)).Round(time.Second))
 	}
 	fmt.Fprintf(&b, "\n  %s %d of %d\n", styleBar.Render(bar(d.done, d.of, width-20)), d.done, d.of)
-	fmt.Fprintf(&b, "  %s credits of work, %s paid, budget %s, %s%s\n\n", d.owed, d.paid, d.budget, max(elapsed, 0).Round(time.Second), left)
+	fmt.Fprintf(&b, "  %s credits for results, %s paid with checks, budget %s, %s%s\n\n", d.owed, d.paid, d.budget, max(elapsed, 0).Round(time.Second), left)
 	for _, line := range d.last {
 		fmt.Fprintf(&b, "  %s\n", styleDim.Render(clip(line, width-2)))
 	}

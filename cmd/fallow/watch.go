@@ -155,6 +155,7 @@ func (w *watch) tellWork(e client.Event, now time.Time) string {
 	case client.TaskDone:
 		s := w.seat(e.Lease)
 		delete(s.running, e.Task)
+		s.gone = false
 		s.done++
 		s.gas += e.Gas
 		w.done, w.of = e.Done, e.Of
