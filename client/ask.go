@@ -167,6 +167,9 @@ func (c *Client) demand(q question, nonce []byte, session fallow.Key, sealing ma
 		return 1
 	})
 	for _, b := range blobs[:min(len(blobs), market.MaxInputs)] {
+		if b.Digest.IsZero() {
+			continue // a standing lease has no module yet
+		}
 		d.Inputs = append(d.Inputs, market.Blob{Digest: b.Digest, Size: b.Size})
 	}
 	return d

@@ -34,19 +34,16 @@ func choose(offers []offered, w wish) ([]pick, error) {
 	if len(offers) == 0 || w.tasks == 0 {
 		return nil, nil
 	}
-	byScore := slices.Clone(offers)
-	slices.SortStableFunc(byScore, func(a, b offered) int {
-		return cmp.Or(cmp.Compare(b.score.Total, a.score.Total), slices.Compare(a.offer.NodeKey[:], b.offer.NodeKey[:]))
-	})
-	cheapest := slices.MinFunc(byScore, func(a, b offered) int { return a.each(w.gas).Cmp(b.each(w.gas)) }).each(w.gas)
-	most := plus(cheapest, fallow.Pico{})
+	ranked := byScore(offers)
+	cheapest := slices.MinFunc(ranked, func(a, b offered) int { return a.each(w.gas).Cmp(b.each(w.gas)) }).each(w.gas)
+	most := fallow.Pico{Hi: 1<<64 - 1, Lo: 1<<64 - 1}
 	if m, err := cheapest.Mul(w.spread); err == nil {
 		most = m
 	}
 	wanted := min(w.tasks, w.slots)
 	var taken []offered
 	slots := 0
-	for _, o := range byScore {
+	for _, o := range ranked {
 		if len(taken) >= w.leases || slots >= wanted {
 			break
 		}
@@ -57,6 +54,15 @@ func choose(offers []offered, w wish) ([]pick, error) {
 		slots += int(o.offer.Terms.Slots)
 	}
 	return share(taken, w, cheapest)
+}
+
+// byScore lists offers with the best first.
+func byScore(offers []offered) []offered {
+	ranked := slices.Clone(offers)
+	slices.SortStableFunc(ranked, func(a, b offered) int {
+		return cmp.Or(cmp.Compare(b.score.Total, a.score.Total), slices.Compare(a.offer.NodeKey[:], b.offer.NodeKey[:]))
+	})
+	return ranked
 }
 
 // each is what one task of that much gas costs by the offer.

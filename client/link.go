@@ -33,10 +33,10 @@ type link struct {
 	have func() []uint32
 	tell func(any) // to the loop; never blocks for ever
 
-	mu     sync.Mutex
-	queue  []*nodev1.WorkRequest
-	wake   chan struct{}
-	closed bool // no further dialing
+	mu    sync.Mutex
+	queue []*nodev1.WorkRequest
+	wake  chan struct{}
+	busy  bool // what was taken off the queue is being sent
 }
 
 // Messages from a link to the loop.
@@ -99,6 +99,19 @@ func (l *link) take() []*nodev1.WorkRequest {
 	q := l.queue
 	l.queue = nil
 	return q
+}
+
+// flushed says whether all that was queued has been sent.
+func (l *link) flushed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) == 0 && !l.busy
+}
+
+func (l *link) sending(busy bool) {
+	l.mu.Lock()
+	l.busy = busy
+	l.mu.Unlock()
 }
 
 // base is where the provider's blobs are.
@@ -212,12 +225,15 @@ func (l *link) pump(ctx context.Context, stream *connect.BidiStreamForClient[nod
 			return nil
 		case <-l.wake:
 		}
+		l.sending(true)
 		for _, m := range l.take() {
 			if err := stream.Send(m); err != nil {
+				l.sending(false)
 				_ = stream.CloseRequest()
 				return err
 			}
 		}
+		l.sending(false)
 	}
 }
 

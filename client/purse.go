@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"fallow.network"
@@ -37,6 +38,10 @@ type purse struct {
 	// this workload took before, 0 when unknown.
 	limit, guess fallow.Gas
 	accounts     map[fallow.LeaseID]*account
+	// shared are leases that others use too: their reserves are not the job's
+	// to bound it by, so own, what its own receipts cost, is.
+	shared bool
+	own    fallow.Pico
 	// Of results so far.
 	most  fallow.Gas
 	sum   float64
@@ -63,8 +68,9 @@ func (p *purse) open(id fallow.LeaseID, terms market.Terms, reserve fallow.Credi
 	p.accounts[id] = &account{terms: terms, reserve: reserve.Pico(), owed: owed}
 }
 
-// learn takes the gas of a result into the estimate.
-func (p *purse) learn(gas fallow.Gas) {
+// learn takes a result into the estimate.
+func (p *purse) learn(gas fallow.Gas, charge fallow.Pico) {
+	p.own = plus(p.own, charge)
 	p.most = max(p.most, gas)
 	p.sum += float64(gas)
 	p.count++
@@ -89,7 +95,7 @@ func (p *purse) known() bool { return p.count > 0 || p.guess > 0 }
 // result says what tasks cost, one at a time is tried.
 func (p *purse) may(id fallow.LeaseID) bool {
 	a := p.accounts[id]
-	if a == nil || a.shut {
+	if a == nil || a.shut || p.shared && !p.within(a) {
 		return false
 	}
 	after, ok := a.with(a.out+1, p.gas())
@@ -97,6 +103,21 @@ func (p *purse) may(id fallow.LeaseID) bool {
 		return true
 	}
 	return !p.known() && a.out == 0 && a.owed.Cmp(a.reserve) < 0
+}
+
+// within says whether one more task, at this lease's price, stays within the
+// budget on leases that are shared.
+func (p *purse) within(a *account) bool {
+	n := 1
+	for _, o := range p.accounts {
+		n += o.out
+	}
+	each, err := receipt.Charge(a.terms, p.gas())
+	if err != nil {
+		return false
+	}
+	all, err := each.Mul(uint64(n))
+	return err == nil && plus(p.own, all).Cmp(p.budget) <= 0 || !p.known() && n == 1
 }
 
 // with is what is owed when n more tasks of that much gas have results.
@@ -214,6 +235,27 @@ func (p *purse) project(left, tasks int) (fallow.Credits, bool) {
 	}
 	c, err := plus(p.spent(), rest).Ceil()
 	return c, err == nil
+}
+
+// needs is what the job costs when left more tasks cost what the next one is
+// taken to, at the best of its leases' prices.
+func (p *purse) needs(left int) fallow.Credits {
+	var best fallow.Pico
+	for i, id := range p.ids() {
+		each, err := receipt.Charge(p.accounts[id].terms, p.gas())
+		if err == nil && (i == 0 || each.Cmp(best) < 0) {
+			best = each
+		}
+	}
+	rest, err := best.Mul(uint64(left))
+	if err != nil {
+		return math.MaxInt64
+	}
+	c, err := plus(p.spent(), rest).Ceil()
+	if err != nil {
+		return math.MaxInt64
+	}
+	return c
 }
 
 func (p *purse) ids() []fallow.LeaseID {

@@ -21,6 +21,7 @@ func (r *run) recover(ctx context.Context) error {
 		budget = 1<<63 - 1 // free escrow is the bound, and the ledger keeps it
 	}
 	r.purse = newPurse(budget, r.rec.workload.Limits.Gas, guess)
+	r.purse.shared = len(r.rec.Options.Leases) > 0
 	results, err := s.results(ctx, id)
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func (r *run) recover(ctx context.Context) error {
 	for _, h := range receipts {
 		r.receipts[h.attemptID] = &h
 		if h.state != receiptRefused {
-			r.purse.learn(h.gas)
+			r.purse.learn(h.gas, h.charge)
 		}
 		if h.state == receiptPaid {
 			r.paidAll = plus(r.paidAll, h.charge)

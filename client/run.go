@@ -117,16 +117,25 @@ func (c *Client) Run(ctx context.Context, id JobID, watch Events) (*Bill, error)
 		return nil, err
 	}
 	defer unlock()
-	rec, err := c.store.record(ctx, id)
+	// What is left to do when ctx has ended still needs a context.
+	after := context.WithoutCancel(ctx)
+	rec, err := c.store.record(after, id)
 	if err != nil {
 		return nil, err
 	}
 	if rec.State.Ended() {
-		bill, err := c.bill(ctx, rec.Job)
+		bill, err := c.bill(after, rec.Job)
 		if err == nil && rec.State != StateDone {
 			err = errors.New(rec.Reason)
 		}
 		return bill, err
+	}
+	for _, l := range rec.Options.Leases {
+		unlock, err := c.lock(lockOf(l))
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 	}
 	emit := func(e Event) {
 		if watch != nil {
@@ -137,8 +146,6 @@ func (c *Client) Run(ctx context.Context, id JobID, watch Events) (*Bill, error)
 	if r.shelf, err = openShelf(rec.Options.Out, id, len(rec.workload.Tasks)); err != nil {
 		return nil, err
 	}
-	// What is left to do when ctx has ended still needs a context.
-	after := context.WithoutCancel(ctx)
 	runErr := r.run(ctx, after)
 	bill, billErr := c.bill(after, rec.Job)
 	return bill, errors.Join(runErr, billErr, r.shelf.close())

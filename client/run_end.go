@@ -138,7 +138,11 @@ func (r *run) raiseForDebts(ctx context.Context) {
 func (r *run) awaitsRelease(now time.Time) bool {
 	for _, st := range r.stations {
 		coming := st.joined && !st.gone && now.Sub(st.down) < r.c.config.GoneAfter
-		if (st.up || coming) && !st.shared && !st.released && st.reason == "" {
+		switch {
+		case !st.up && !coming || st.reason != "":
+		case st.shared && !st.link.flushed():
+			return true // the last voucher is on its way
+		case !st.shared && !st.released:
 			return true
 		}
 	}

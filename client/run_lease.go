@@ -239,6 +239,15 @@ func (r *run) provide(ctx context.Context, now time.Time) {
 	waits := len(r.board.pending)
 	starved := r.board.left() > 0 && (leases == 0 || r.board.starved() && r.board.outstanding() == 0)
 	few := leases > 0 && waits > 3*slots && leases < 2 && len(r.stations) > 1
+	if leases > 0 && r.broke() {
+		need := r.purse.needs(r.board.left())
+		have := r.rec.Options.Budget
+		if have == 0 {
+			have, _ = r.purse.committed().Floor()
+		}
+		r.stop(&BudgetError{Have: have, Need: max(need, have+1), From: fmt.Sprintf("by %d results, and the reserves that leases allow", r.purse.count)})
+		return
+	}
 	if len(r.rec.Options.Leases) > 0 {
 		if starved {
 			r.stop(fmt.Errorf("no lease of the job can go on: %s", r.why()))
@@ -278,6 +287,27 @@ func (r *run) provide(ctx context.Context, now time.Time) {
 			})
 		}
 	}
+}
+
+// broke says that nothing is out and no lease can pay for another task, nor be
+// raised to.
+func (r *run) broke() bool {
+	if r.board.left() == 0 || r.board.outstanding() > 0 || len(r.fetching) > 0 || len(r.raising) > 0 || r.asking || len(r.active) > 0 {
+		return false
+	}
+	for _, id := range r.stationIDs() {
+		st := r.stations[id]
+		if st.shut || st.gone {
+			continue
+		}
+		if !st.up || !st.waiting.IsZero() || r.purse.may(id) {
+			return false
+		}
+		if _, ok := r.purse.raise(id, r.board.left()); ok {
+			return false
+		}
+	}
+	return true
 }
 
 // why tells of leases that ended, for people.

@@ -120,7 +120,7 @@ func (r *run) admit(ctx context.Context, st *station, f fetched, now time.Time) 
 	p.state = attemptReceipt
 	account := r.purse.accounts[f.id.lease]
 	account.owed = plus(account.owed, f.r.Charge)
-	r.purse.learn(f.r.Gas)
+	r.purse.learn(f.r.Gas, f.r.Charge)
 
 	h := &held{attemptID: f.id, kind: kind, job: r.rec.ID, signed: f.signed, state: receiptPayable, charge: f.r.Charge, gas: f.r.Gas}
 	chosen := kind.counts() && r.active[f.id.task] == nil && r.drawn(st, h, now)
