@@ -72,8 +72,12 @@ func InitProvider(ctx context.Context, h Home, s ProviderSettings) (provider.Con
 		Provider: owner, Region: s.Region, Machine: hardware.Read(ctx, hardware.Roots{Disk: parentOf(h.ProviderDir())}),
 		Change: func(c *provider.Config) {
 			c.Slots = uint32(max(s.Slots, 0))
-			override(&c.Prices.MegaGas, gas)
-			override(&c.Prices.Task, task)
+			if s.GasPrice != "" {
+				c.Prices.MegaGas = gas
+			}
+			if s.TaskFee != "" { // 0 is a price too
+				c.Prices.Task = task
+			}
 			override(&c.Bond, s.Bond)
 			override(&c.Offers.ClaimWindow, provider.Duration(s.ClaimWindow))
 			override(&c.Redeem.Age, provider.Duration(s.RedeemAge))

@@ -78,7 +78,7 @@ func (d *display) draw() string {
 	}
 	if len(d.offers) == 0 {
 		for _, x := range d.decline {
-			row("declined", "%-14s %s %s", short(x.Provider), x.Reason.Text(), x.Detail)
+			row("declined", "%-14s %s", short(x.Provider), because(x.Reason, x.Detail))
 		}
 	}
 	most := 1

@@ -102,7 +102,7 @@ func (w *watch) tell(e client.Event, now time.Time) string {
 		return fmt.Sprintf("offer of %s in %s: %s credits per Ggas, %s, %s: %s", short(e.Provider), e.Latency.Round(time.Millisecond), perGiga(e.GasPrice), count(int(e.Slots), "slot"), e.Region, e.Score)
 	case client.Declined:
 		w.decline = append(w.decline, e)
-		return fmt.Sprintf("%s makes no offer: %s %s", short(e.Provider), e.Reason.Text(), e.Detail)
+		return fmt.Sprintf("%s makes no offer: %s", short(e.Provider), because(e.Reason, e.Detail))
 	case client.CheckChosen:
 		w.chosen++
 		return ""
@@ -177,7 +177,7 @@ func (w *watch) tellWork(e client.Event, now time.Time) string {
 		if e.Again {
 			again = "; tried again"
 		}
-		return fmt.Sprintf("%s failed at %s: %s %s%s", e.Label, short(e.Provider), e.Reason.Text(), e.Detail, again)
+		return fmt.Sprintf("%s failed at %s: %s%s", e.Label, short(e.Provider), because(e.Reason, e.Detail), again)
 	default:
 		return ""
 	}
@@ -195,6 +195,14 @@ func (w *watch) checked(e client.CheckDone) string {
 		w.differ++
 		return fmt.Sprintf("CHECK of task %d by %s disagrees with %s: %s", e.Task, e.By, short(e.Provider), e.Detail)
 	}
+}
+
+// because is a reason with what is known beyond it.
+func because(r fallow.Reason, detail string) string {
+	if detail == "" {
+		return r.Text()
+	}
+	return r.Text() + ": " + detail
 }
 
 func count(n int, what string) string {
