@@ -125,7 +125,11 @@ func (c *Client) Run(ctx context.Context, id JobID, watch Events) (*Bill, error)
 	}
 	if rec.State.Ended() {
 		bill, err := c.bill(after, rec.Job)
-		if err == nil && rec.State != StateDone {
+		switch {
+		case err != nil:
+		case rec.State == StateCancelled:
+			err = ErrCancelled
+		case rec.State == StateFailed:
 			err = errors.New(rec.Reason)
 		}
 		return bill, err
