@@ -225,7 +225,8 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(holds(ts.ReadFile("stdout"), args[0], args[1], args[2]))
 }
 
-// remember VAR PATH keeps a value of the last stdout in the environment.
+// remember VAR PATH keeps a value of the last stdout in the environment, and
+// of several their sum.
 func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 	deny(ts, neg)
 	if len(args) != 2 {
@@ -233,8 +234,14 @@ func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	found, err := find(ts.ReadFile("stdout"), args[1])
 	ts.Check(err)
-	if len(found) != 1 {
-		ts.Fatalf("%s finds %d values, want one", args[1], len(found))
+	switch len(found) {
+	case 0:
+		ts.Fatalf("%s finds nothing", args[1])
+	case 1:
+		ts.Setenv(args[0], text(found[0]))
+	default:
+		total, err := sum(found)
+		ts.Check(err)
+		ts.Setenv(args[0], strings.TrimRight(strings.TrimRight(total.FloatString(12), "0"), "."))
 	}
-	ts.Setenv(args[0], text(found[0]))
 }
