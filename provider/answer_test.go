@@ -176,7 +176,7 @@ func TestHoldsEndWithTheirHeight(t *testing.T) {
 }
 
 func TestDemandsOverAHub(t *testing.T) {
-	hub := &fakeHub{announced: make(chan *hubv1.Announcement, 8), replies: make(chan *hubv1.SealedReply, 8), send: make(chan *hubv1.BoardResponse)}
+	hub := &fakeHub{announced: make(chan *hubv1.Announcement, 8), replies: make(chan *hubv1.SealedReply, 8), send: make(chan *hubv1.BoardResponse), cut: make(chan struct{})}
 	_, handler := hubv1connect.NewHubServiceHandler(hub)
 	server := h2c(t, handler)
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
@@ -228,9 +228,7 @@ func TestDemandsOverAHub(t *testing.T) {
 	if a := wait(); a.GetRegion() != "us" {
 		t.Errorf("region %q", a.GetRegion())
 	}
-	old := hub.send
-	hub.send = make(chan *hubv1.BoardResponse)
-	close(old)
+	hub.cut <- struct{}{}
 	wait()
 }
 

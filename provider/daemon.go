@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -56,6 +57,7 @@ type Daemon struct {
 	sched   schedule
 	leases  map[fallow.LeaseID]*lease
 	orphans map[fallow.LeaseID]bool
+	links   map[*link]bool
 	hubs    map[string]bool
 	height  fallow.Height
 	seen    time.Time
@@ -94,7 +96,7 @@ func New(ctx context.Context, c Config, deps Deps) (*Daemon, error) {
 		deps: deps, node: wire.PublicKey(deps.NodeKey), log: deps.Log, lock: lock, cfg: c, sched: sched,
 		capacity: newCapacity(c.Lend(deps.Machine)), desk: newDesk(), pins: newPins(),
 		compare: make(chan struct{}, 1), settling: make(chan struct{}, 1), draining: make(chan struct{}, 1),
-		leases: map[fallow.LeaseID]*lease{}, orphans: map[fallow.LeaseID]bool{}, hubs: map[string]bool{},
+		leases: map[fallow.LeaseID]*lease{}, orphans: map[fallow.LeaseID]bool{}, links: map[*link]bool{}, hubs: map[string]bool{},
 		block: make(chan struct{}), change: make(chan struct{}), reload: make(chan struct{}),
 		began: deps.Now(),
 	}
@@ -179,17 +181,38 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	stop()
 	d.quit()
+	stopping := refuse(connect.CodeUnavailable, fallow.ReasonProviderGone, "the provider is stopping; come again in a moment")
+	d.mu.Lock()
+	for k := range d.links {
+		k.close(stopping)
+	}
+	d.mu.Unlock()
 	for _, l := range d.all() {
-		l.mu.Lock()
-		if l.link != nil {
-			l.link.close(refuse(connect.CodeUnavailable, fallow.ReasonProviderGone, "the provider is stopping; come again in a moment"))
-		}
-		l.mu.Unlock()
 		d.halt(l, context.Canceled)
 	}
+	d.flush()
 	err = courier.Close()
 	d.wg.Wait()
 	return errors.Join(err, d.Close())
+}
+
+// lastWords is how long tenants have to take what was last said to them.
+const lastWords = 2 * time.Second
+
+// flush waits for connections that end to have sent everything.
+func (d *Daemon) flush() {
+	d.mu.Lock()
+	links := slices.Collect(maps.Keys(d.links))
+	d.mu.Unlock()
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	for _, k := range links {
+		select {
+		case <-k.gone:
+		case <-t.C:
+			return
+		}
+	}
 }
 
 // Close frees what New took. Run closes by itself.

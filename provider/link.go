@@ -21,10 +21,11 @@ type link struct {
 	over   bool
 	err    error                  // how the stream ends; nil is well
 	wanted map[fallow.Digest]bool // blobs asked for on this connection
+	gone   chan struct{}          // closed when the stream has ended
 }
 
 func newLink() *link {
-	return &link{wake: make(chan struct{}, 1), wanted: map[fallow.Digest]bool{}}
+	return &link{wake: make(chan struct{}, 1), wanted: map[fallow.Digest]bool{}, gone: make(chan struct{})}
 }
 
 func (k *link) signal() {

@@ -83,6 +83,15 @@ func (n node) Work(ctx context.Context, stream *connect.BidiStream[nodev1.WorkRe
 		return err
 	}
 	k := newLink()
+	d.mu.Lock()
+	d.links[k] = true
+	d.mu.Unlock()
+	defer func() {
+		close(k.gone)
+		d.mu.Lock()
+		delete(d.links, k)
+		d.mu.Unlock()
+	}()
 	if err := d.attach(ctx, l, k, first); err != nil {
 		return err
 	}

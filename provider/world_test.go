@@ -109,6 +109,7 @@ type world struct {
 	store  *blob.Store
 	node   ed25519.PrivateKey
 	hub    string
+	boxes  func() Runner // in place of runner
 
 	d    *Daemon
 	url  string
@@ -171,8 +172,12 @@ func testLog(t *testing.T) *slog.Logger {
 }
 
 func (w *world) deps(up func(url string)) Deps {
+	var boxes Runner = w.runner
+	if w.boxes != nil {
+		boxes = w.boxes()
+	}
 	return Deps{
-		ChainID: testChain, NodeKey: w.node, Books: w.ledger, Chain: w.ledger, Runner: w.runner, Blobs: w.store,
+		ChainID: testChain, NodeKey: w.node, Books: w.ledger, Chain: w.ledger, Runner: boxes, Blobs: w.store,
 		Listen: func(_ context.Context, handler http.Handler) (Courier, error) {
 			s := h2c(w.t, handler)
 			up(s.URL)
@@ -509,6 +514,7 @@ type fakeHub struct {
 	announced chan *hubv1.Announcement
 	replies   chan *hubv1.SealedReply
 	send      chan *hubv1.BoardResponse
+	cut       chan struct{} // each token ends a stream
 }
 
 func (h *fakeHub) Board(ctx context.Context, s *connect.BidiStream[hubv1.BoardRequest, hubv1.BoardResponse]) error {
@@ -538,10 +544,9 @@ func (h *fakeHub) Board(ctx context.Context, s *connect.BidiStream[hubv1.BoardRe
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case m, ok := <-h.send:
-			if !ok {
-				return connect.NewError(connect.CodeUnavailable, errors.New("the hub ends"))
-			}
+		case <-h.cut:
+			return connect.NewError(connect.CodeUnavailable, errors.New("the hub ends"))
+		case m := <-h.send:
 			if err := s.Send(m); err != nil {
 				return err
 			}
