@@ -200,7 +200,7 @@ func (c *Client) gather(ctx context.Context, a *asked, d market.Demand, signed *
 				mu.Lock()
 				a.hubs = append(a.hubs, hub+": "+firstLine(err))
 				mu.Unlock()
-				c.log.Debug("asking a hub failed", slog.String("hub", hub), slog.Any("error", err))
+				c.log.DebugContext(ctx, "asking a hub failed", slog.String("hub", hub), slog.Any("error", err))
 			}
 		})
 	}
@@ -309,7 +309,7 @@ func (c *Client) askHub(ctx context.Context, peer Peer, hub string, signed *mark
 func (c *Client) askDirectly(ctx context.Context, peer Peer, d market.Demand, signed *marketv1.Signed, send func(*marketv1.SealedAnswer)) {
 	list, err := c.books.Providers(ctx, 8*c.config.Direct)
 	if err != nil {
-		c.log.Debug("the ledger's list of providers could not be read", slog.Any("error", err))
+		c.log.DebugContext(ctx, "the ledger's list of providers could not be read", slog.Any("error", err))
 		return
 	}
 	list = slices.DeleteFunc(list, func(l Listing) bool {
@@ -322,13 +322,13 @@ func (c *Client) askDirectly(ctx context.Context, peer Peer, d market.Demand, si
 		wg.Go(func() {
 			key, err := peer.Connect(ctx, l.Addrs)
 			if err != nil {
-				c.log.Debug("a provider could not be reached", slog.String("provider", string(l.Provider)), slog.Any("error", err))
+				c.log.DebugContext(ctx, "a provider could not be reached", slog.String("provider", string(l.Provider)), slog.Any("error", err))
 				return
 			}
 			r, err := nodev1connect.NewNodeServiceClient(peer.HTTPClient(), peer.URL(key), plain()...).
 				Ask(ctx, connect.NewRequest(&nodev1.AskRequest{Demand: signed, Protocol: fallow.Protocol}))
 			if err != nil {
-				c.log.Debug("a provider did not answer", slog.String("provider", string(l.Provider)), slog.Any("error", err))
+				c.log.DebugContext(ctx, "a provider did not answer", slog.String("provider", string(l.Provider)), slog.Any("error", err))
 				return
 			}
 			if sealed := r.Msg.GetAnswer(); sealed != nil {

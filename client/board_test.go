@@ -14,7 +14,7 @@ func always(fallow.LeaseID) bool { return true }
 
 // world plays providers of different speeds against a board, in virtual time.
 type world struct {
-	t       testing.TB
+	t       *testing.T
 	b       *board
 	now     time.Time
 	speed   map[fallow.LeaseID]float64 // gas a second of one slot; 0 never answers
@@ -87,9 +87,12 @@ func (w *world) remove(a *attempt) {
 	}
 }
 
-func newWorld(t testing.TB, gas []float64, speeds ...float64) *world {
-	w := &world{t: t, b: newBoard(len(gas), 2*time.Second, always), now: time.Unix(1e9, 0), gas: gas,
-		speed: map[fallow.LeaseID]float64{}, running: map[fallow.LeaseID][]*attempt{}, ends: map[*attempt]time.Time{}, ran: map[fallow.LeaseID]int{}}
+func newWorld(t *testing.T, gas []float64, speeds ...float64) *world {
+	t.Helper()
+	w := &world{
+		t: t, b: newBoard(len(gas), 2*time.Second, always), now: time.Unix(1e9, 0), gas: gas,
+		speed: map[fallow.LeaseID]float64{}, running: map[fallow.LeaseID][]*attempt{}, ends: map[*attempt]time.Time{}, ran: map[fallow.LeaseID]int{},
+	}
 	for i, s := range speeds {
 		lease := fallow.LeaseID(i + 1)
 		w.b.seat(lease, fallow.Account("p"), 1)

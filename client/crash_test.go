@@ -17,14 +17,11 @@ var errCrash = errors.New("killed by the test")
 // crashes runs a job whose client is killed at its n-th write, before or after
 // it, and takes it up again, until it is done. It says how many writes the
 // first client got to.
-func crashes(t *testing.T, n int64, after bool, change func(*stage, *testProvider, *testProvider)) int64 {
+func crashes(t *testing.T, n int64, after bool) int64 {
 	t.Helper()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 2_000_000)
 	s.hub("hub", a, b)
-	if change != nil {
-		change(s, a, b)
-	}
 	var frozen atomic.Bool
 	var writes atomic.Int64
 	s.ledger.fault = func(string, bool) error {
@@ -77,7 +74,7 @@ func crashes(t *testing.T, n int64, after bool, change func(*stage, *testProvide
 // TestResumeAfterACrashAtAnyWrite kills the client before and after every
 // single write to tenant.db.
 func TestResumeAfterACrashAtAnyWrite(t *testing.T) {
-	total := crashes(t, 1<<30, true, nil)
+	total := crashes(t, 1<<30, true)
 	if total < 15 {
 		t.Fatalf("%d writes in a whole job", total)
 	}
@@ -85,7 +82,7 @@ func TestResumeAfterACrashAtAnyWrite(t *testing.T) {
 		for n := int64(1); n <= total; n++ {
 			t.Run(fmt.Sprintf("%v-%d", after, n), func(t *testing.T) {
 				t.Parallel()
-				crashes(t, n, after, nil)
+				crashes(t, n, after)
 			})
 		}
 	}
@@ -93,6 +90,7 @@ func TestResumeAfterACrashAtAnyWrite(t *testing.T) {
 
 // TestResumeFindsALeaseThatOpenedInTheDark loses the ledger's answer.
 func TestResumeFindsALeaseThatOpenedInTheDark(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	s.hub("hub", a)
@@ -118,6 +116,7 @@ func TestResumeFindsALeaseThatOpenedInTheDark(t *testing.T) {
 }
 
 func TestTwoProcessesDoNotRunOneJob(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	a.took = 300 * time.Millisecond

@@ -50,6 +50,7 @@ func TestALiarIsFoundAndNotPaid(t *testing.T) {
 
 // TestALateLieIsFound has a provider that is honest while it is new.
 func TestALateLieIsFound(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, liar := s.provider("a", 1_000_000), s.provider("liar", 1_000_000)
 	var told atomic.Int32
@@ -68,6 +69,7 @@ func TestALateLieIsFound(t *testing.T) {
 }
 
 func TestAFaultyMachineOfOurOwn(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
 	s.machine.broken = true
@@ -86,6 +88,7 @@ func TestAFaultyMachineOfOurOwn(t *testing.T) {
 }
 
 func TestOneDiesOneIsSlowOneNeverAnswers(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	good, dying, slow, silent := s.provider("good", 1_000_000), s.provider("dying", 900_000), s.provider("slow", 900_000), s.provider("silent", 900_000)
 	dying.dies, slow.took = 3, 1500*time.Millisecond
@@ -116,6 +119,7 @@ func TestOneDiesOneIsSlowOneNeverAnswers(t *testing.T) {
 }
 
 func TestAKilledProviderComesBack(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	a.dies = 4
@@ -139,6 +143,7 @@ func TestAKilledProviderComesBack(t *testing.T) {
 
 // TestWithoutProvidersTheMarketIsAskedAgain loses all, and a new one comes.
 func TestWithoutProvidersTheMarketIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 2_000_000)
 	a.dies = 3
@@ -164,6 +169,7 @@ func TestWithoutProvidersTheMarketIsAskedAgain(t *testing.T) {
 }
 
 func TestFailuresAreTriedElsewhere(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
 	a.fails = func(task uint32) fallow.Reason {
@@ -184,6 +190,7 @@ func TestFailuresAreTriedElsewhere(t *testing.T) {
 }
 
 func TestDiskFullEndsTheLeaseNotTheJob(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	full, b := s.provider("full", 1_000_000), s.provider("b", 1_000_000)
 	full.fails = func(uint32) fallow.Reason { return fallow.ReasonDiskFull }
@@ -199,6 +206,7 @@ func TestDiskFullEndsTheLeaseNotTheJob(t *testing.T) {
 }
 
 func TestARefusedModuleStopsTheJob(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
 	refuse := func(uint32) fallow.Reason { return fallow.ReasonModuleRefused }
@@ -215,6 +223,7 @@ func TestARefusedModuleStopsTheJob(t *testing.T) {
 }
 
 func TestOutputsThatAreNotWhatWasSigned(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	bad, b := s.provider("bad", 900_000), s.provider("b", 1_000_000)
 	bad.garbles = true
@@ -230,6 +239,7 @@ func TestOutputsThatAreNotWhatWasSigned(t *testing.T) {
 }
 
 func TestAnOverchargeIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	bad, b := s.provider("bad", 900_000), s.provider("b", 1_000_000)
 	bad.overcharge = true
@@ -245,6 +255,7 @@ func TestAnOverchargeIsRefused(t *testing.T) {
 }
 
 func TestLargeOutputsAndStdin(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	a.noInline = true
@@ -266,6 +277,7 @@ func TestLargeOutputsAndStdin(t *testing.T) {
 }
 
 func TestABudgetTooSmallSaysByHowMuch(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000_000) // 0.001 credits for a task's million gas, and a fee of 0.001
 	s.hub("hub", a)
@@ -287,6 +299,7 @@ func TestABudgetTooSmallSaysByHowMuch(t *testing.T) {
 }
 
 func TestEarlierRunsSayWhatAJobCosts(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.hub("hub", s.provider("a", 1_000_000_000))
 	c, bill, err := s.run(s.job(6, nil))
@@ -307,6 +320,7 @@ func TestEarlierRunsSayWhatAJobCosts(t *testing.T) {
 }
 
 func TestEmptyEscrowSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.ledger.free = 0
 	s.hub("hub", s.provider("a", 1_000_000))
@@ -317,6 +331,7 @@ func TestEmptyEscrowSaysWhatToDo(t *testing.T) {
 }
 
 func TestReservesAreRaisedAsWorkGoes(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000_000)
 	s.hub("hub", a)
@@ -348,6 +363,7 @@ func TestReservesAreRaisedAsWorkGoes(t *testing.T) {
 }
 
 func TestSkippedEntriesSayWhy(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
 	s.ledger.skip[a.account] = fallow.ReasonExposure
@@ -363,6 +379,7 @@ func TestSkippedEntriesSayWhy(t *testing.T) {
 }
 
 func TestTheLedgerIsAwayForAWhile(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	s.hub("hub", a)
@@ -392,6 +409,7 @@ func TestTheLedgerIsAwayForAWhile(t *testing.T) {
 }
 
 func TestHubsAreInterchangeable(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
 	h1 := s.hub("hub-1", a, b)
@@ -414,6 +432,7 @@ func TestHubsAreInterchangeable(t *testing.T) {
 }
 
 func TestAHubComesBack(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	s.ledger.listing = nil
@@ -432,6 +451,7 @@ func TestAHubComesBack(t *testing.T) {
 }
 
 func TestCancelSettlesAndCloses(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	a.took = 100 * time.Millisecond
@@ -463,6 +483,7 @@ func TestCancelSettlesAndCloses(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	a.took = 200 * time.Millisecond
@@ -474,6 +495,7 @@ func TestDeadline(t *testing.T) {
 }
 
 func TestNoMoreSlotsThanAskedFor(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
 	a.took, b.took = 20*time.Millisecond, 20*time.Millisecond
@@ -499,6 +521,7 @@ func TestNoMoreSlotsThanAskedFor(t *testing.T) {
 }
 
 func TestBadModules(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	c := s.client()
 	for text, want := range map[string]string{

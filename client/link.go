@@ -257,7 +257,7 @@ func (l *link) handle(ctx context.Context, m *nodev1.WorkResponse, wg *sync.Wait
 	if r := m.GetReceipt(); r != nil {
 		signed, err := wire.Signed(r.GetReceipt())
 		if err != nil {
-			l.c.log.Warn("a receipt is malformed", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
+			l.c.log.WarnContext(ctx, "a receipt is malformed", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
 		} else {
 			l.tell(linkReceipt{id, signed, r.GetInline()})
 		}
@@ -282,7 +282,7 @@ func (l *link) handle(ctx context.Context, m *nodev1.WorkResponse, wg *sync.Wait
 func (l *link) push(ctx context.Context, m *marketv1.Blob, wg *sync.WaitGroup, pushes chan struct{}) {
 	b, err := wire.Blob(m)
 	if err != nil || !l.may[b.Digest] {
-		l.c.log.Warn("a provider asks for a blob that is not the job's", slog.Uint64("lease", uint64(l.lease.id)))
+		l.c.log.WarnContext(ctx, "a provider asks for a blob that is not the job's", slog.Uint64("lease", uint64(l.lease.id)))
 		return
 	}
 	wg.Go(func() {

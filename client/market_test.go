@@ -116,30 +116,34 @@ func (p *testPeer) Connect(ctx context.Context, addrs []string) (fallow.Key, err
 	if p.net.cut() {
 		return fallow.Key{}, errCrash
 	}
-	for _, a := range addrs {
-		var k fallow.Key
-		if err := k.UnmarshalText([]byte(a)); err != nil {
-			return k, err
-		}
-		url := p.net.url(k)
-		if url == "" {
-			return k, fmt.Errorf("no route to %s", k.Short())
-		}
-		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp", strings.TrimPrefix(url, "http://"))
-		if err != nil {
-			return k, err
-		}
-		return k, c.Close()
+	var k fallow.Key
+	if len(addrs) == 0 {
+		return k, errors.New("no addresses")
 	}
-	return fallow.Key{}, errors.New("no addresses")
+	if err := k.UnmarshalText([]byte(addrs[0])); err != nil {
+		return k, err
+	}
+	url := p.net.url(k)
+	if url == "" {
+		return k, fmt.Errorf("no route to %s", k.Short())
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		return k, err
+	}
+	return k, c.Close()
 }
 
 func (p *testPeer) HTTPClient() *http.Client { return p.client }
 func (p *testPeer) URL(k fallow.Key) string  { return p.net.url(k) }
 func (p *testPeer) Close() error             { p.transport.CloseIdleConnections(); return nil }
-func peerOf(h http.Header) (k fallow.Key)    { _ = k.UnmarshalText([]byte(h.Get("Test-Peer"))); return k }
-func listen(t testing.TB, h http.Handler, addr string) *httptest.Server {
+func peerOf(h http.Header) (k fallow.Key) {
+	_ = k.UnmarshalText([]byte(h.Get("Test-Peer")))
+	return k
+}
+
+func listen(t *testing.T, h http.Handler, addr string) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	if addr != "" {
@@ -176,10 +180,9 @@ type testLedger struct {
 
 type testLease struct {
 	Lease
-	open    bool
-	reason  fallow.Reason
-	voucher receipt.Voucher // the highest redeemed
-	offer   market.Offer
+	open   bool
+	reason fallow.Reason
+	offer  market.Offer
 }
 
 func newTestLedger(free fallow.Credits) *testLedger {
@@ -418,7 +421,7 @@ func (h *testHub) Ask(ctx context.Context, r *connect.Request[hubv1.AskRequest],
 	return nil
 }
 
-func startHub(t testing.TB, n *testNet, name string, providers ...*testProvider) *testHub {
+func startHub(t *testing.T, n *testNet, name string, providers ...*testProvider) *testHub {
 	t.Helper()
 	h := &testHub{providers: providers}
 	seed := sha256.Sum256([]byte(name))

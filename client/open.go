@@ -13,7 +13,8 @@ import (
 )
 
 // patient does what needs the ledger, and tries again while it is away.
-func (c *Client) patient(ctx context.Context, what string, emit func(Event), do func() error) error {
+func (c *Client) patient(ctx context.Context, emit func(Event), do func() error) error {
+	const what = "the ledger"
 	start := time.Now()
 	pause := 200 * time.Millisecond
 	for {
@@ -56,7 +57,7 @@ func (c *Client) open(ctx context.Context, job JobID, picks []pick, emit func(Ev
 	var results []OpenResult
 	var txs []Transaction
 	first := true
-	err := c.patient(ctx, "the ledger", emit, func() (err error) {
+	err := c.patient(ctx, emit, func() (err error) {
 		if !first {
 			// It may have opened them although it did not say so.
 			known, err := c.adopt(ctx, list)

@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
-	"sync"
 
 	"fallow.network"
 	"fallow.network/blob"
@@ -179,10 +178,4 @@ func (s *shelf) remove(list []Output) error {
 		}
 	}
 	return nil
-}
-
-// fetches bounds how many receipts' outputs move at once.
-type fetches struct {
-	wg   sync.WaitGroup
-	room chan struct{}
 }

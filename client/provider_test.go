@@ -39,7 +39,7 @@ func signDoc(secret, doc []byte) ([]byte, error) {
 // journal survives a restart.
 type testProvider struct {
 	nodev1connect.UnimplementedNodeServiceHandler
-	t       testing.TB
+	t       *testing.T
 	net     *testNet
 	ledger  *testLedger
 	key     ed25519.PrivateKey
@@ -85,7 +85,7 @@ type testReceipt struct {
 	r      receipt.Receipt
 }
 
-func startProvider(t testing.TB, n *testNet, l *testLedger, name string, gasPrice uint64) *testProvider {
+func startProvider(t *testing.T, n *testNet, l *testLedger, name string, gasPrice uint64) *testProvider {
 	t.Helper()
 	seed := sha256.Sum256([]byte(name))
 	id := newTestIdentity(name)

