@@ -57,7 +57,7 @@ type checker struct {
 	ways   []*int32
 
 	calls, returns bool
-	needs          uint8 // scratch locals, by scratch bits
+	needs          needs // scratch locals
 	slots, most    int   // operand slots now and at most
 }
 
@@ -266,7 +266,7 @@ func (c *checker) instruction() {
 	case first < opDrop:
 		c.control(first, at)
 	default:
-		c.variable(first)
+		c.variable(first, at)
 	}
 }
 
@@ -306,14 +306,15 @@ func (c *checker) immediate(k immKind) {
 	}
 }
 
-// plainConst says whether the vector constant just read has no lane that
-// could be a NaN in either width: no exponent of all ones.
-func (c *checker) plainConst() bool {
-	if c.r.err != nil {
+// plainConst says whether the constant just read has no lane that could be a
+// NaN in either width: no exponent of all ones.
+func (c *checker) plainConst(k immKind) bool {
+	n := map[immKind]int{immF32: 4, immF64: 8, immV128: 16}[k]
+	if c.r.err != nil || n == 0 {
 		return false
 	}
-	b := c.r.b[c.r.p-16 : c.r.p]
-	for i := 3; i < 16; i += 4 {
+	b := c.r.b[c.r.p-n : c.r.p]
+	for i := 3; i < n; i += 4 {
 		if b[i]&0x7f == 0x7f && b[i-1]&0x80 != 0 {
 			return false
 		}
@@ -361,7 +362,7 @@ func (c *checker) simple(o *op) {
 	}
 	if result != unknown {
 		v := c.push(result, dirt)
-		v.zero = o.imm == immV128 && c.plainConst()
+		v.zero = c.plainConst(o.imm)
 		if dirt == 0 {
 			v.node = node
 		}

@@ -188,7 +188,7 @@ func (c *checker) call(ft funcType, at int) {
 }
 
 // variable checks the parametric, variable, table and reference instructions.
-func (c *checker) variable(first byte) {
+func (c *checker) variable(first byte, at int) {
 	r := c.r
 	switch first {
 	case opDrop:
@@ -200,7 +200,7 @@ func (c *checker) variable(first byte) {
 		if isRef(a.t) || isRef(b.t) {
 			r.fail("select of references has to name their type")
 		}
-		c.choose(a, b)
+		c.choose(a, b, at)
 	case opSelectTyped:
 		if r.u32() != 1 {
 			r.fail("select of other than one type")
@@ -210,7 +210,7 @@ func (c *checker) variable(first byte) {
 		b := c.pop(t)
 		a := c.pop(t)
 		a.t = t
-		c.choose(a, b)
+		c.choose(a, b, at)
 	case opLocalGet, opLocalSet, opLocalTee:
 		i := r.u32()
 		if int64(i) >= int64(len(c.locals)) {
@@ -266,13 +266,17 @@ func (c *checker) variable(first byte) {
 	}
 }
 
-func (c *checker) choose(a, b value) {
+func (c *checker) choose(a, b value, at int) {
 	t := a.t
 	if t == unknown {
 		t = b.t
 	}
 	if t != unknown && b.t != unknown && a.t != unknown && a.t != b.t {
 		c.r.fail("select between types %s and %s", typeName(a.t), typeName(b.t))
+	}
+	if need, ok := selects[t]; ok && c.seg >= 0 {
+		c.needs |= need | needI32
+		c.edit(at, editSelect, int64(c.r.p-at)<<8|int64(t))
 	}
 	node := c.nan.choose(a, b)
 	c.push(t, 0).node = node

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 )
 
@@ -23,6 +24,7 @@ const (
 	editPages    // pay for the pages on top of the stack
 	editFlush    // write the quantum out before a call
 	editReturn   // replaces return
+	editSelect   // replaces select
 )
 
 // edit is one change of a body: before the instruction at at.
@@ -32,13 +34,26 @@ type edit struct {
 	arg  int64
 }
 
-// Scratch locals that a function may need.
+// needs are the scratch locals of a function: a bit for each of scratch.
+type needs uint8
+
+// scratch are the locals that the pass may add, by type.
+var scratch = [...]byte{i32, f32, f32, f64, f64, v128, v128}
+
 const (
-	needI32 uint8 = 1 << iota
+	needI32 needs = 1 << iota
 	needF32
+	needF32Too
 	needF64
+	needF64Too
 	needV128
+	needV128Too
 )
+
+// selects are the types whose select is replaced. wazero 1.12.0 miscompiles
+// it where registers are scarce (its issue 2534), and an if compiles to the
+// same branch.
+var selects = map[byte]needs{f32: needF32 | needF32Too, f64: needF64 | needF64Too, v128: needV128 | needV128Too}
 
 // layout is where the pass puts what it adds to a module.
 type layout struct {
@@ -54,11 +69,11 @@ type emitter struct {
 	// small says that no way through the function from one check to the next
 	// costs more than a quantum, so that a check takes one at most.
 	small bool
-	i32   uint32 // scratch locals
-	f32   uint32
-	f64   uint32
-	v128  uint32
+	at    [len(scratch)]uint32 // the locals of scratch
 }
+
+// local is one of the scratch locals.
+func (e *emitter) local(n needs) uint32 { return e.at[bits.TrailingZeros8(uint8(n))] }
 
 func (e *emitter) put(b ...byte) { e.b = append(e.b, b...) }
 
@@ -105,9 +120,9 @@ func (e *emitter) charge(gas int64) {
 
 // length charges for the number on top of the stack, which stays there.
 func (e *emitter) length(step byte, arg int64) {
-	e.index(opLocalTee, e.i32)
+	e.index(opLocalTee, e.local(needI32))
 	e.index(opLocalGet, e.count)
-	e.index(opLocalGet, e.i32)
+	e.index(opLocalGet, e.local(needI32))
 	e.put(opExtendU)
 	e.i64(arg)
 	e.put(step, opI64Sub)
@@ -137,13 +152,13 @@ func (e *emitter) scalar(local uint32, constant, ge byte, bits []byte) {
 
 // vector does so for each lane, by the mask x == x.
 func (e *emitter) vector(eq uint32, bits []byte) {
-	e.index(opLocalTee, e.v128)
+	e.index(opLocalTee, e.local(needV128))
 	e.index(prefixSIMD, simdConst)
 	for range 16 / len(bits) {
 		e.put(bits...)
 	}
-	e.index(opLocalGet, e.v128)
-	e.index(opLocalGet, e.v128)
+	e.index(opLocalGet, e.local(needV128))
+	e.index(opLocalGet, e.local(needV128))
 	e.index(prefixSIMD, eq)
 	e.index(prefixSIMD, simdBitselect)
 }
@@ -151,9 +166,9 @@ func (e *emitter) vector(eq uint32, bits []byte) {
 func (e *emitter) edit(d edit) {
 	switch d.kind {
 	case editF32:
-		e.scalar(e.f32, opF32Const, opF32Ge, canon32)
+		e.scalar(e.local(needF32), opF32Const, opF32Ge, canon32)
 	case editF64:
-		e.scalar(e.f64, opF64Const, opF64Ge, canon64)
+		e.scalar(e.local(needF64), opF64Const, opF64Ge, canon64)
 	case editF32x4:
 		e.vector(simdF32x4Eq, canon32)
 	case editF64x2:
@@ -182,6 +197,30 @@ func (e *emitter) edit(d edit) {
 		e.index(opGlobalSet, e.l.quantum)
 	case editReturn:
 		e.index(opBr, uint32(d.arg))
+	case editSelect:
+		t := byte(d.arg)
+		a := selects[t] & -selects[t]
+		e.index(opLocalSet, e.local(needI32))
+		e.index(opLocalSet, e.local(a<<1))
+		e.index(opLocalSet, e.local(a))
+		e.index(opLocalGet, e.local(needI32))
+		e.put(opIf, t)
+		e.index(opLocalGet, e.local(a))
+		e.put(opElse)
+		e.index(opLocalGet, e.local(a<<1))
+		e.put(opEnd)
+	}
+}
+
+// replaced is how many bytes of the body an edit stands for.
+func (d edit) replaced() int32 {
+	switch d.kind {
+	case editReturn:
+		return 1
+	case editSelect:
+		return int32(d.arg >> 8)
+	default:
+		return 0
 	}
 }
 
@@ -212,14 +251,10 @@ func (c *checker) emit(out []byte, groups vector, l *layout, multi uint32) []byt
 	e := &emitter{b: out, l: l, count: uint32(len(c.locals)), small: c.cost() <= Quantum}
 	n, next := groups.n+1, e.count+1
 	var extra []byte
-	for _, s := range []struct {
-		need uint8
-		at   *uint32
-		t    byte
-	}{{needI32, &e.i32, i32}, {needF32, &e.f32, f32}, {needF64, &e.f64, f64}, {needV128, &e.v128, v128}} {
-		if c.needs&s.need != 0 {
-			*s.at = next
-			extra = append(extra, 1, s.t)
+	for i, t := range scratch {
+		if c.needs&(1<<i) != 0 {
+			e.at[i] = next
+			extra = append(extra, 1, t)
 			n, next = n+1, next+1
 		}
 	}
@@ -234,9 +269,9 @@ func (c *checker) emit(out []byte, groups vector, l *layout, multi uint32) []byt
 		e.index(opGlobalGet, l.depth)
 		e.i32const(frame)
 		e.put(opI32Sub)
-		e.index(opLocalTee, e.i32)
+		e.index(opLocalTee, e.local(needI32))
 		e.index(opGlobalSet, l.depth)
-		e.index(opLocalGet, e.i32)
+		e.index(opLocalGet, e.local(needI32))
 		e.i32const(0)
 		e.put(opI32LtS, opIf, 0x40, opUnreachable, opEnd)
 	}
@@ -256,10 +291,7 @@ func (c *checker) emit(out []byte, groups vector, l *layout, multi uint32) []byt
 	for _, d := range edits[1:] {
 		e.put(body[p:d.at]...)
 		e.edit(d)
-		p = d.at
-		if d.kind == editReturn {
-			p++
-		}
+		p = d.at + d.replaced()
 	}
 	e.put(body[p : len(body)-1]...)
 	if c.returns {

@@ -5,16 +5,15 @@ package meter
 // made canonical right after the instruction that put them on the stack, and
 // only if the one instruction that takes them from there shows their bits:
 // stores, reinterpretations, the sign operand of copysign, integer and bit
-// instructions on vectors, and vectors that leave a block or a function or go
+// instructions on vectors, and whatever goes to a call, out of the function or
 // to a global. A hot loop that only calculates pays nothing.
 //
-// Scalars may stay as they are in locals, parameters, results and globals.
 // Through locals the flow is followed from definitions to uses, with a phi
-// where ways join. A vector read from a local is made canonical there only if
+// where ways join. What is read from a local is made canonical there only if
 // all that can be in it are results of float instructions of one width, for
-// it might be integers otherwise; else its definitions are made canonical.
-// Memory is always canonical, and what is loaded and stored unchanged keeps
-// its bits.
+// it might be something else, or integers in a vector; otherwise its
+// definitions are made canonical. So what is only moved keeps its bits.
+// Parameters, results, globals and memory are always canonical.
 type nanFlow struct {
 	locals []byte
 	params int
@@ -241,8 +240,8 @@ func (n *nanFlow) resolve() []edit {
 		d := &n.nodes[e.node]
 		switch bad := d.what & fresh &^ e.tol; {
 		case bad == 0:
-		case d.t != v128 || d.what == 4 || d.what == 8:
-			n.mend(d.t, e.at, d.what&fresh)
+		case d.what == 4 || d.what == 8:
+			n.mend(d.t, e.at, d.what)
 		default:
 			n.demand(e.node)
 		}

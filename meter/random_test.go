@@ -183,13 +183,14 @@ func TestRandom(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		fns := draw(rt)
 		module := asm(t, fns...)
+		written := fmt.Sprint(fns)
 		for i := range fns {
 			fns[i].locals += "fFv"
 			fns[i].body = exact(fns[i].body, len(fns[i].params)+len(fns[i].locals)-3)
 		}
 		arg := rapid.SampledFrom([]float64{0, -1.5, 1e300, math.Inf(1)}).Draw(rt, "argument")
 		x, y := load(t, interpreted, module, 16, 1<<40), load(t, compiled, module, 16, 1<<40)
-		bare := load(t, compiled, asm(t, fns...), 16, 0)
+		bare := load(t, interpreted, asm(t, fns...), 16, 0)
 		defer func() {
 			for _, in := range []instance{x, y, bare} {
 				_ = in.mod.Close(t.Context())
@@ -200,10 +201,10 @@ func TestRandom(t *testing.T) {
 		rb, mb, eb := outcome(bare, arg)
 		ax, ay := x.account(), y.account()
 		if (ex == nil) != (ey == nil) || rx != ry || string(mx) != string(my) || ax != ay {
-			rt.Fatalf("interpreted and compiled differ: %x %x, %v %v, %+v %+v\n%x\n%x", rx, ry, ex, ey, ax, ay, mx, my)
+			rt.Fatalf("interpreted and compiled differ: %x %x, %v %v, %+v %+v\n%x\n%x\n%s", rx, ry, ex, ey, ax, ay, mx, my, written)
 		}
 		if (ex == nil) != (eb == nil) || rx != rb || string(mx) != string(mb) {
-			rt.Fatalf("metered and bare differ: %x %x, %v %v\n%x\n%x", rx, rb, ex, eb, mx, mb)
+			rt.Fatalf("metered and bare differ: %x %x, %v %v\n%x\n%x\n%s", rx, rb, ex, eb, mx, mb, written)
 		}
 	})
 }
