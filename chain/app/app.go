@@ -34,18 +34,15 @@ import (
 	"github.com/cosmos/cosmos-sdk/version"
 	"github.com/cosmos/cosmos-sdk/x/auth"
 	"github.com/cosmos/cosmos-sdk/x/auth/ante"
+	authsim "github.com/cosmos/cosmos-sdk/x/auth/simulation"
 	authtx "github.com/cosmos/cosmos-sdk/x/auth/tx"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	"github.com/cosmos/cosmos-sdk/x/tx/signing"
 	"github.com/cosmos/gogoproto/proto"
 
-	authsim "github.com/cosmos/cosmos-sdk/x/auth/simulation"
-
-	// Amino JSON finds our types by their plain descriptors, which the gogoproto
-	// ones alone do not give it in the right order.
 	"fallow.network"
-	_ "fallow.network/api/lease"
-	_ "fallow.network/api/provider"
+	_ "fallow.network/api/lease"    // amino JSON finds our types by their plain
+	_ "fallow.network/api/provider" // descriptors; by gogoproto's alone it orders fields otherwise
 )
 
 // Name is what the ledger calls itself to CometBFT and to tools.
