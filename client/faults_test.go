@@ -156,7 +156,9 @@ func TestWithoutProvidersTheMarketIsAskedAgain(t *testing.T) {
 		h.mu.Lock()
 		h.providers = []*testProvider{b}
 		h.mu.Unlock()
+		b.mu.Lock()
 		b.decline = ""
+		b.mu.Unlock()
 	}()
 	c, bill, err := s.run(s.job(10, nil))
 	if err != nil {

@@ -123,9 +123,11 @@ func (p *testProvider) start() {
 	p.dead, p.running = false, map[testAttempt]bool{}
 	p.slots = make(chan struct{}, p.terms.Slots)
 	p.mu.Unlock()
-	p.server = listen(p.t, mux, p.addr)
-	p.addr = p.server.Listener.Addr().String()
-	p.net.at(p.node(), p.server.URL)
+	server := listen(p.t, mux, p.addr)
+	p.mu.Lock()
+	p.server, p.addr = server, server.Listener.Addr().String()
+	p.mu.Unlock()
+	p.net.at(p.node(), server.URL)
 }
 
 // kill is kill -9: connections break, what was not signed is lost.
@@ -136,10 +138,17 @@ func (p *testProvider) kill() {
 		return
 	}
 	p.dead = true
+	server := p.server
 	p.mu.Unlock()
-	p.server.CloseClientConnections()
-	_ = p.server.Listener.Close()
-	go p.server.Close()
+	server.CloseClientConnections()
+	_ = server.Listener.Close()
+	go server.Close()
+}
+
+func (p *testProvider) declines() fallow.Reason {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.decline
 }
 
 func (p *testProvider) isDead() bool {
@@ -164,8 +173,8 @@ func (p *testProvider) answer(_ context.Context, m *marketv1.Signed) *marketv1.S
 	a := market.Answer{Provider: p.account, NodeKey: p.node(), Addrs: []string{p.node().String()}, Protocol: fallow.Protocol, Region: "eu"}
 	if !d.Placement.Names(p.account) {
 		a.Reason = fallow.ReasonPlacement
-	} else if p.decline != "" {
-		a.Reason, a.Detail = p.decline, "by the schedule"
+	} else if reason := p.declines(); reason != "" {
+		a.Reason, a.Detail = reason, "by the schedule"
 	} else {
 		o := market.Offer{
 			Demand: s.ID(), Tenant: d.Tenant, Provider: p.account, NodeKey: p.node(), KeyEpoch: 1, Kind: d.Kind, Workload: d.Workload,
@@ -366,9 +375,12 @@ func (p *testProvider) run(ctx context.Context, lease testLease, m *nodev1.Task,
 			}
 		}
 	}
+	p.mu.Lock()
+	slots := p.slots
+	p.mu.Unlock()
 	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return
 	}
@@ -437,9 +449,12 @@ func (p *testProvider) finish(ctx context.Context, lease testLease, at testAttem
 	for _, list := range p.receipts {
 		total += len(list)
 	}
-	p.mu.Unlock()
-	if p.dies > 0 && total >= p.dies {
+	dies := p.dies > 0 && total >= p.dies
+	if dies {
 		p.dies = 0
+	}
+	p.mu.Unlock()
+	if dies {
 		p.kill()
 		return
 	}
