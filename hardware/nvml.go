@@ -74,7 +74,7 @@ func nvmlDevice(d nvml.Device) GPU {
 
 func (nvmlGPUs) fail(what string, r nvml.Return) error {
 	// ErrorString needs the library too, so the missing one is said here.
-	switch r { //nolint:exhaustive // three have advice, the rest their own text
+	switch r {
 	case nvml.ERROR_LIBRARY_NOT_FOUND:
 		return errors.New("no NVIDIA driver library on this machine; install the driver to offer these devices")
 	case nvml.ERROR_DRIVER_NOT_LOADED:

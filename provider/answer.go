@@ -129,7 +129,13 @@ func (d *Daemon) say(ctx context.Context, id fallow.Digest, demand market.Demand
 }
 
 func (d *Daemon) addrs() []string {
-	list := d.courier.Addrs()
+	d.mu.Lock()
+	c := d.courier
+	d.mu.Unlock()
+	if c == nil {
+		return nil // peers are served a moment before Listen returns
+	}
+	list := c.Addrs()
 	return list[:min(len(list), market.MaxAddrs)]
 }
 
@@ -165,7 +171,7 @@ func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand m
 	}
 	message, err := wire.EncodeOffer(o)
 	if err != nil {
-		d.log.Error("an offer is out of bounds; check prices and terms in provider.toml", slog.Any("error", err))
+		d.log.ErrorContext(ctx, "an offer is out of bounds; check prices and terms in provider.toml", slog.Any("error", err))
 		return market.Signed{}, decline(fallow.ReasonUnsupported, "the terms configured here are out of the market's bounds")
 	}
 	signed := wire.Sign(d.deps.NodeKey, market.SignsOffer, d.deps.ChainID, message)
@@ -187,7 +193,7 @@ func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand m
 		}
 		return market.Signed{}, decline(fallow.ReasonExpired, "the offer made for this demand has ended")
 	}
-	d.log.Error("an offer could not be written down", slog.Any("error", err))
+	d.log.ErrorContext(ctx, "an offer could not be written down", slog.Any("error", err))
 	return market.Signed{}, decline(fallow.ReasonDiskFull, "the provider's journal can't be written")
 }
 
@@ -210,13 +216,13 @@ func (d *Daemon) situation(ctx context.Context, c Config, demand market.Demand, 
 	}
 	s.free = account.Free
 	if s.offers, s.taken, err = d.journal.rate(ctx, demand.Tenant); err != nil {
-		d.log.Warn("a tenant's habits could not be read", slog.Any("error", err))
+		d.log.WarnContext(ctx, "a tenant's habits could not be read", slog.Any("error", err))
 	}
-	if standing, ok := d.standing(); ok {
-		s.ceiling, s.exposure = standing.Ceiling, standing.Exposure
-	} else {
+	standing, ok := d.standing()
+	if !ok {
 		return s, decline(fallow.ReasonChainAway, "this provider's own standing is not known yet: the ledger is out of reach")
 	}
+	s.ceiling, s.exposure = standing.Ceiling, standing.Exposure
 	return s, nil
 }
 

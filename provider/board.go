@@ -42,7 +42,7 @@ func (d *Daemon) keepBoard(ctx context.Context, hub string) {
 		if d.now().Sub(began) > 10*time.Second {
 			retry = retryFirst
 		}
-		d.log.Warn("a hub is away; leases go on and other hubs bring demands", slog.String("hub", hub), slog.Any("error", err))
+		d.log.WarnContext(ctx, "a hub is away; leases go on and other hubs bring demands", slog.String("hub", hub), slog.Any("error", err))
 		if !sleep(ctx, retry) {
 			return
 		}
@@ -119,7 +119,7 @@ func (d *Daemon) holdBoard(ctx context.Context, hub string) error {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			if err := d.reply(ctx, m.GetDemand(), send); err != nil && ctx.Err() == nil {
-				d.log.Debug("a demand got no answer", slog.String("hub", hub), slog.Any("error", err))
+				d.log.DebugContext(ctx, "a demand got no answer", slog.String("hub", hub), slog.Any("error", err))
 			}
 		})
 	}

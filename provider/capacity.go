@@ -92,14 +92,14 @@ func (c *capacity) used() amounts {
 }
 
 // room is how many slots of this size fit beside used.
-func (l amounts) room(used amounts, slot market.Resources) uint32 {
+func (a amounts) room(used amounts, slot market.Resources) uint32 {
 	least := uint64(math.MaxUint32)
 	for _, d := range []struct{ limit, used, each uint64 }{
-		{l.slots, used.slots, 1},
-		{l.milli, used.milli, uint64(slot.MilliCPU)},
-		{l.memory, used.memory, slot.Memory},
-		{l.disk, used.disk, slot.Disk},
-		{l.gpus, used.gpus, uint64(slot.GPUs)},
+		{a.slots, used.slots, 1},
+		{a.milli, used.milli, uint64(slot.MilliCPU)},
+		{a.memory, used.memory, slot.Memory},
+		{a.disk, used.disk, slot.Disk},
+		{a.gpus, used.gpus, uint64(slot.GPUs)},
 	} {
 		if d.each == 0 {
 			continue
@@ -177,36 +177,43 @@ func (c *capacity) end(id fallow.LeaseID) {
 	delete(c.leases, id)
 }
 
-// expiring says whether a hold would end at this height or time.
-func (c *capacity) expiring(height fallow.Height, now time.Time) bool {
+// expiring says whether a hold would end at this height.
+func (c *capacity) expiring(height fallow.Height) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.holds {
-		if h.over(height, now) {
+		if height > h.lastHeight {
 			return true
 		}
 	}
 	return false
 }
 
-// expire ends the holds of offers that can't open a lease any more: their last
-// height has passed, or so much time that it must have.
-func (c *capacity) expire(height fallow.Height, now time.Time) []fallow.Digest {
+// expire ends the holds of offers that can't open a lease any more because
+// this height is seen.
+func (c *capacity) expire(height fallow.Height) []fallow.Digest {
+	return c.endHolds(func(h *claim) bool { return height > h.lastHeight })
+}
+
+// timeOut ends the holds of offers whose time is over. It stands in for
+// expire while no block is seen: an offer is firm as long as the ledger
+// counts, and no machine waits for ever.
+func (c *capacity) timeOut(now time.Time) []fallow.Digest {
+	return c.endHolds(func(h *claim) bool { return now.After(h.until) })
+}
+
+func (c *capacity) endHolds(over func(*claim) bool) []fallow.Digest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var ended []fallow.Digest
 	for id, h := range c.holds {
-		if h.over(height, now) {
+		if over(h) {
 			delete(c.holds, id)
 			ended = append(ended, id)
 		}
 	}
 	slices.SortFunc(ended, func(a, b fallow.Digest) int { return slices.Compare(a[:], b[:]) })
 	return ended
-}
-
-func (h *claim) over(height fallow.Height, now time.Time) bool {
-	return height > h.lastHeight || now.After(h.until)
 }
 
 // start takes a slot for a task of a lease; false when it must wait.

@@ -83,7 +83,7 @@ func TestCapacityNeverOversells(t *testing.T) {
 			"start":  func(t *rapid.T) { c.start(fallow.LeaseID(rapid.Uint64Range(0, lastLease+1).Draw(t, "lease"))) },
 			"stop":   func(t *rapid.T) { c.stop(fallow.LeaseID(rapid.Uint64Range(0, lastLease+1).Draw(t, "lease"))) },
 			"end":    func(t *rapid.T) { c.end(fallow.LeaseID(rapid.Uint64Range(0, lastLease+1).Draw(t, "lease"))) },
-			"expire": func(t *rapid.T) { c.expire(fallow.Height(rapid.Int64Range(0, 60).Draw(t, "height")), now) },
+			"expire": func(t *rapid.T) { c.expire(fallow.Height(rapid.Int64Range(0, 60).Draw(t, "height"))) },
 			"": func(t *rapid.T) {
 				if err := within(c, adopted); err != nil {
 					t.Fatal(err)
@@ -137,7 +137,7 @@ func TestHoldsExpire(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	c := newCapacity(market.Resources{MilliCPU: 4000, Memory: 8 << 30}, 4)
 	slot := normal(market.Resources{})
-	for i, h := range []claim{{lastHeight: 10, until: now.Add(time.Minute)}, {lastHeight: 20, until: now.Add(time.Minute)}, {lastHeight: 99, until: now.Add(-time.Second)}} {
+	for i, h := range []claim{{lastHeight: 10, until: now.Add(time.Minute)}, {lastHeight: 20, until: now.Add(time.Minute)}, {lastHeight: 99, until: now.Add(time.Second)}} {
 		h.slot, h.slots, h.tenant = slot, 1, "t"
 		if !c.hold(digestOf(uint64(i)), h) {
 			t.Fatal("no room")
@@ -145,17 +145,21 @@ func TestHoldsExpire(t *testing.T) {
 	}
 	for _, step := range []struct {
 		height fallow.Height
+		after  time.Duration // without a block; 0 is a block
 		ended  int
 		free   uint32
-	}{{10, 1, 2}, {11, 1, 3}, {20, 0, 3}, {21, 1, 4}} {
-		if got := c.expiring(step.height, now); got != (step.ended > 0) {
-			t.Errorf("at %d expiring %v", step.height, got)
+	}{{10, 0, 0, 1}, {11, 0, 1, 2}, {20, 0, 0, 2}, {0, time.Second, 0, 2}, {0, 2 * time.Second, 1, 3}, {21, 0, 1, 4}} {
+		var got []fallow.Digest
+		if step.after > 0 {
+			got = c.timeOut(now.Add(step.after))
+		} else {
+			if soon := c.expiring(step.height); soon != (step.ended > 0) {
+				t.Errorf("at %d expiring %v", step.height, soon)
+			}
+			got = c.expire(step.height)
 		}
-		if got := c.expire(step.height, now); len(got) != step.ended {
-			t.Errorf("at %d %d holds ended, want %d", step.height, len(got), step.ended)
-		}
-		if b := c.look("t", slot); b.free != step.free || b.tenant != 4-step.free {
-			t.Errorf("at %d %+v", step.height, b)
+		if b := c.look("t", slot); len(got) != step.ended || b.free != step.free || b.tenant != 4-step.free {
+			t.Errorf("at %d, %s: %d holds ended, %+v", step.height, step.after, len(got), b)
 		}
 	}
 	// A hold that ended and opened all the same is adopted once.

@@ -116,7 +116,7 @@ type Offers struct {
 	LeastSpeed uint64 `toml:"least_speed" json:"least_speed"`
 	// HoldBlocks is for how many blocks an offer is firm.
 	HoldBlocks int64 `toml:"hold_blocks" json:"hold_blocks"`
-	// HoldTime ends a hold when no block was seen meanwhile.
+	// HoldTime ends a hold when no block is seen meanwhile.
 	HoldTime Duration `toml:"hold_time" json:"hold_time"`
 	// PerSecond is how many demands of one tenant are answered each second.
 	PerSecond float64 `toml:"demands_per_second" json:"demands_per_second"`

@@ -40,9 +40,9 @@ type Daemon struct {
 	page     *net.TCPListener
 	token    string
 
-	//nolint:containedctx // tasks outlive the requests that bring them and end with the daemon
-	ctx     context.Context
-	quit    context.CancelFunc
+	// launch runs a task until the daemon ends; Run sets it.
+	launch  func(l *lease, t *task)
+	ending  atomic.Bool
 	courier Courier
 	wg      sync.WaitGroup // of everything that Run or a request started
 	began   time.Time
@@ -101,7 +101,6 @@ func New(ctx context.Context, c Config, deps Deps) (*Daemon, error) {
 		began: deps.Now(),
 	}
 	d.metrics = newMetrics(d)
-	d.ctx, d.quit = context.WithCancel(context.WithoutCancel(ctx))
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -157,7 +156,19 @@ const (
 // Run serves until ctx ends or a drain is done. What runs when ctx ends stays
 // in the journal and goes on at the next start.
 func (d *Daemon) Run(ctx context.Context) error {
-	defer d.quit()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	noted := context.AfterFunc(ctx, func() { d.ending.Store(true) })
+	defer noted()
+	// Tasks outlive the requests that bring them and end with the daemon.
+	d.launch = func(l *lease, t *task) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		t.cancel = cancel
+		l.wg.Go(func() {
+			defer cancel(nil)
+			d.run(ctx, l, t)
+		})
+	}
 	courier, err := d.deps.Listen(ctx, d.handler())
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for peers: %w", err), d.Close())
@@ -165,22 +176,20 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.mu.Lock()
 	d.courier = courier
 	d.mu.Unlock()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	for _, part := range []func(context.Context){
 		d.follow, d.reconcile, d.settler, d.boards, d.watch, d.keepPins, d.servePage, d.sweep,
 	} {
 		d.wg.Go(func() { part(ctx) })
 	}
-	d.log.Info("provider is up", slog.String("node", d.node.Short()), slog.String("status_page", d.PageURL()),
+	d.log.InfoContext(ctx, "provider is up", slog.String("node", d.node.Short()), slog.String("status_page", d.PageURL()),
 		slog.Any("addrs", courier.Addrs()), slog.Uint64("slots", uint64(d.capacity.usage().Slots)))
 	select {
 	case <-ctx.Done():
 	case <-d.draining:
 		d.drain(ctx)
 	}
+	d.ending.Store(true)
 	stop()
-	d.quit()
 	stopping := refuse(connect.CodeUnavailable, fallow.ReasonProviderGone, "the provider is stopping; come again in a moment")
 	d.mu.Lock()
 	for k := range d.links {
@@ -193,7 +202,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.flush()
 	err = courier.Close()
 	d.wg.Wait()
-	return errors.Join(err, d.Close())
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], d.speed())
+	return errors.Join(err, d.journal.setMeta(context.WithoutCancel(ctx), metaSpeed, b[:]), d.Close())
 }
 
 // lastWords is how long tenants have to take what was last said to them.
@@ -217,7 +228,6 @@ func (d *Daemon) flush() {
 
 // Close frees what New took. Run closes by itself.
 func (d *Daemon) Close() error {
-	d.quit()
 	var errs []error
 	if d.page != nil {
 		if err := d.page.Close(); !errors.Is(err, net.ErrClosed) {
@@ -226,18 +236,9 @@ func (d *Daemon) Close() error {
 		errs = append(errs, d.removeControl())
 	}
 	if d.journal != nil {
-		var b [8]byte
-		binary.BigEndian.PutUint64(b[:], d.speed())
-		errs = append(errs, ignore(d.journal.setMeta(context.WithoutCancel(d.ctx), metaSpeed, b[:]), errJournalClosed), d.journal.close())
+		errs = append(errs, d.journal.close())
 	}
 	return errors.Join(append(errs, d.lock.Close())...)
-}
-
-func ignore(err, known error) error {
-	if errors.Is(err, known) {
-		return nil
-	}
-	return err
 }
 
 func (d *Daemon) now() time.Time { return d.deps.Now() }
@@ -322,7 +323,7 @@ func (d *Daemon) Pause(ctx context.Context, paused bool) error {
 	if err := d.journal.setMeta(ctx, metaPaused, b); err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	d.log.Info("lending paused or taken up", slog.Bool("paused", paused))
+	d.log.InfoContext(ctx, "lending paused or taken up", slog.Bool("paused", paused))
 	return nil
 }
 
@@ -345,7 +346,7 @@ const (
 // drain waits for work to end, gives notice and settles.
 func (d *Daemon) drain(ctx context.Context) {
 	c, _ := d.config()
-	d.log.Info("draining: no new offers", slog.Int("leases", len(d.all())))
+	d.log.InfoContext(ctx, "draining: no new offers", slog.Int("leases", len(d.all())))
 	end := d.now().Add(time.Duration(c.DrainTimeout))
 	quiet := map[fallow.LeaseID]time.Time{}
 	for ctx.Err() == nil {
@@ -387,10 +388,10 @@ func (d *Daemon) drain(ctx context.Context) {
 		}
 	}
 	if left := d.owing(); len(left) > 0 {
-		d.log.Error("drained, but the ledger did not take everything; start again to settle", slog.Int("leases", len(left)))
+		d.log.ErrorContext(ctx, "drained, but the ledger did not take everything; start again to settle", slog.Int("leases", len(left)))
 		return
 	}
-	d.log.Info("drained")
+	d.log.InfoContext(ctx, "drained")
 }
 
 // owing are leases that still have something to bring to the ledger.
@@ -423,7 +424,7 @@ func (d *Daemon) await(ctx context.Context, wait time.Duration) bool {
 func (d *Daemon) sweep(ctx context.Context) {
 	for sleep(ctx, time.Hour) {
 		if err := d.deps.Blobs.Sweep(ctx); err != nil && ctx.Err() == nil {
-			d.log.Warn("unfinished uploads could not be swept", slog.Any("error", err))
+			d.log.WarnContext(ctx, "unfinished uploads could not be swept", slog.Any("error", err))
 		}
 	}
 }

@@ -181,10 +181,8 @@ func TestDrain(t *testing.T) {
 	if m.GetEnding() != string(fallow.ReasonProviderLeft) {
 		t.Errorf("%v", m)
 	}
-	ended := make(chan error, 1)
-	go func() { <-w.d.ctx.Done(); ended <- nil }()
 	select {
-	case <-ended:
+	case <-w.ended:
 	case <-time.After(15 * time.Second):
 		t.Fatal("the drained daemon does not end")
 	}

@@ -122,6 +122,8 @@ type Output struct {
 }
 
 // Failure is a task without a result, and why.
+//
+//nolint:errname // it is a fact about a task before it is an error
 type Failure struct {
 	Reason fallow.Reason
 	Detail string

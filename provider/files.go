@@ -22,7 +22,8 @@ const maxMessage = 4 << 20
 // Handler serves this node to peers: work, questions and blobs.
 func (d *Daemon) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(nodev1connect.NewNodeServiceHandler(node{d}, connect.WithReadMaxBytes(maxMessage)))
+	// Receipts are digests and signatures, which don't compress.
+	mux.Handle(nodev1connect.NewNodeServiceHandler(node{d}, connect.WithReadMaxBytes(maxMessage), connect.WithCompression("gzip", nil, nil)))
 	blobs := &blob.Handler{Store: d.deps.Blobs, Authorize: d.authorize, Scope: d.scope, Log: d.log}
 	mux.HandleFunc(blob.PathPrefix, func(w http.ResponseWriter, r *http.Request) { d.serveBlob(blobs, w, r) })
 	return mux

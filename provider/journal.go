@@ -13,7 +13,6 @@ import (
 	_ "modernc.org/sqlite" // the driver that sql.Open names
 
 	"fallow.network"
-	"fallow.network/market"
 )
 
 // schema is version 1 of the journal. Amounts are 16 bytes big-endian, times
@@ -99,7 +98,7 @@ func openJournal(ctx context.Context, path string) (*journal, error) {
 		return nil, errors.Join(err, ro.Close(), db.Close())
 	}
 	j := &journal{
-		db: db, ro: ro, ops: make(chan operation, maxGroup), w: &writer{conn: conn, stmts: map[string]*sql.Stmt{}},
+		db: db, ro: ro, ops: make(chan operation, maxGroup), w: &writer{ctx: context.WithoutCancel(ctx), conn: conn, stmts: map[string]*sql.Stmt{}},
 		stop: make(chan struct{}), closed: make(chan struct{}),
 	}
 	go j.write()
@@ -194,8 +193,9 @@ func (j *journal) commit(group []operation) {
 }
 
 // writer is the one connection that writes, used by one goroutine. What was
-// handed in is written even while the daemon ends, so it takes no context.
+// handed in is written even while the daemon ends.
 type writer struct {
+	ctx   context.Context //nolint:containedctx // never ends; see above
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 }
@@ -241,12 +241,12 @@ func (w *writer) count(query string, args ...any) (int64, error) {
 	s, ok := w.stmts[query]
 	if !ok {
 		var err error
-		if s, err = w.conn.PrepareContext(context.Background(), query); err != nil {
+		if s, err = w.conn.PrepareContext(w.ctx, query); err != nil {
 			return 0, err
 		}
 		w.stmts[query] = s
 	}
-	r, err := s.ExecContext(context.Background(), args...)
+	r, err := s.ExecContext(w.ctx, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -319,8 +319,3 @@ func amountFrom(b []byte) (fallow.Pico, error) {
 }
 
 func unixMS(t time.Time) int64 { return t.UnixMilli() }
-
-// signedOf is a signed message out of two columns.
-func signedOf(message, signature []byte) market.Signed {
-	return market.Signed{Message: message, Signature: signature}
-}

@@ -133,6 +133,7 @@ func (d *Daemon) adopt(ctx context.Context, on settle.Lease) (*lease, error) {
 	d.leases[on.ID] = l
 	d.capacity.lease(l.id, l.offer, l.claim())
 	d.mu.Unlock()
+	wake(d.compare) // what it holds of the bond counts from now on
 	d.metrics.leases.Inc()
 	d.log.Info("lease is ready", slog.Uint64("lease", uint64(l.id)), slog.String("tenant", string(l.tenant)), slog.Uint64("slots", uint64(l.terms.Slots)))
 	return l, nil

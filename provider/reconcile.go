@@ -54,7 +54,7 @@ func (d *Daemon) follow(ctx context.Context) {
 				d.block = make(chan struct{})
 			}
 			d.mu.Unlock()
-			if first || d.capacity.expiring(height, d.now()) {
+			if first || d.capacity.expiring(height) {
 				wake(d.compare)
 			}
 		})
@@ -81,7 +81,12 @@ func wake(c chan struct{}) {
 func (d *Daemon) reconcile(ctx context.Context) {
 	for {
 		if err := d.reconcileOnce(ctx); err != nil && ctx.Err() == nil {
-			d.log.Debug("the ledger's leases could not be compared", slog.Any("error", err))
+			d.log.DebugContext(ctx, "the ledger's leases could not be compared", slog.Any("error", err))
+		}
+		if _, seen := d.head(); d.now().Sub(seen) > staleHead {
+			if err := d.endOffers(ctx, d.capacity.timeOut(d.now())); err != nil && ctx.Err() == nil {
+				d.log.Warn("the end of an offer could not be written down", slog.Any("error", err))
+			}
 		}
 		t := time.NewTimer(reconcileEvery)
 		select {
@@ -105,7 +110,6 @@ func (d *Daemon) reconcileOnce(ctx context.Context) error {
 	// What is listed below is at least as new as this head, so that an offer
 	// that ended by it has opened a lease by now or never will.
 	height, _ := d.head()
-	now := d.now()
 	standing, err := d.deps.Books.Standing(ctx, c.Provider, d.node)
 	if err != nil {
 		return err
@@ -136,12 +140,14 @@ func (d *Daemon) reconcileOnce(ctx context.Context) error {
 			return err
 		}
 	}
-	if ended := d.capacity.expire(height, now); len(ended) > 0 {
-		if err := d.journal.endOffers(ctx, ended); err != nil {
-			return err
-		}
+	return d.endOffers(ctx, d.capacity.expire(height))
+}
+
+func (d *Daemon) endOffers(ctx context.Context, ended []fallow.Digest) error {
+	if len(ended) == 0 {
+		return nil
 	}
-	return nil
+	return d.journal.endOffers(ctx, ended)
 }
 
 // align makes one lease here what it is on the ledger.

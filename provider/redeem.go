@@ -31,7 +31,7 @@ func (d *Daemon) orphan(id fallow.LeaseID) {
 func (d *Daemon) settler(ctx context.Context) {
 	retry := retryFirst
 	for {
-		d.endSilent()
+		d.endSilent(ctx)
 		lot, wait := d.due()
 		if !lot.empty() {
 			err := d.settle(ctx, lot)
@@ -240,7 +240,7 @@ func (l *lease) silentAt() time.Time {
 
 // endSilent ends leases whose tenant has fallen silent, and forgets those
 // whose claim window is over.
-func (d *Daemon) endSilent() {
+func (d *Daemon) endSilent(ctx context.Context) {
 	now := d.now()
 	for _, l := range d.all() {
 		l.mu.Lock()
@@ -251,7 +251,7 @@ func (d *Daemon) endSilent() {
 			d.stop(l, fallow.ReasonTenantGone, nil)
 		}
 		if reason, over := l.settled(now); over {
-			d.forget(d.ctx, l, reason)
+			d.forget(ctx, l, reason)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (t *task) wants() []*marketv1.Blob {
 }
 
 // accept takes a task in: it runs once, however often it is asked.
-func (d *Daemon) accept(l *lease, k *link, m *nodev1.Task) {
+func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task) {
 	fail := func(f *Failure) { k.send(failed(attempt{m.GetTask(), m.GetAttempt()}, f)) }
 	t, no := d.newTask(l, m)
 	if no != nil {
@@ -81,19 +81,19 @@ func (d *Daemon) accept(l *lease, k *link, m *nodev1.Task) {
 		fail(no)
 		return
 	case done:
-		s, err := d.journal.receiptOf(d.ctx, l.id, t.at)
+		s, err := d.journal.receiptOf(ctx, l.id, t.at)
 		if err != nil {
 			fail(&Failure{fallow.ReasonAborted, "the journal can't be read"})
 			return
 		}
-		k.send(d.receiptMessage(d.ctx, l, s))
+		k.send(d.receiptMessage(ctx, l, s))
 		return
 	}
 	k.want(t.wants())
 	if had != nil {
 		return
 	}
-	if err := d.journal.addTask(d.ctx, l.id, t.at, t.input, m); err != nil && d.ctx.Err() == nil {
+	if err := d.journal.addTask(ctx, l.id, t.at, t.input, m); err != nil && ctx.Err() == nil {
 		d.log.Warn("a task was not written down; it runs, and a restart would not know it", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
 	inputs := make([]fallow.Digest, 0, 2+len(m.GetInputs()))
@@ -111,7 +111,7 @@ func failed(at attempt, f *Failure) *nodev1.WorkResponse {
 }
 
 // cancel drops a task that has no receipt yet.
-func (d *Daemon) cancel(l *lease, at attempt) {
+func (d *Daemon) cancel(ctx context.Context, l *lease, at attempt) {
 	f := &Failure{fallow.ReasonCancelled, fallow.ReasonCancelled.Text()}
 	l.mu.Lock()
 	t := l.tasks[at]
@@ -134,7 +134,7 @@ func (d *Daemon) cancel(l *lease, at attempt) {
 	}
 	l.mu.Unlock()
 	if t != nil && !t.running {
-		if err := d.journal.dropTask(d.ctx, l.id, at); err != nil {
+		if err := d.journal.dropTask(ctx, l.id, at); err != nil {
 			d.log.Debug("a cancelled task stays in the journal", slog.Any("error", err))
 		}
 	}
@@ -162,7 +162,7 @@ func (d *Daemon) pump() {
 // pumpLease starts tasks of a lease while there are slots, blobs and credit.
 func (d *Daemon) pumpLease(l *lease) {
 	c, _ := d.config()
-	if _, free := d.gate.tasks(c); !free || d.ctx.Err() != nil {
+	if _, free := d.gate.tasks(c); !free || d.ending.Load() {
 		return
 	}
 	l.mu.Lock()
@@ -191,13 +191,9 @@ func (d *Daemon) pumpLease(l *lease) {
 		t := l.pending[at]
 		l.pending = append(l.pending[:at:at], l.pending[at+1:]...)
 		l.pendingBytes -= t.size
-		ctx, cancel := context.WithCancelCause(d.ctx)
-		t.running, t.cancel = true, cancel
+		t.running = true
 		l.running++
-		l.wg.Go(func() {
-			defer cancel(nil)
-			d.run(ctx, l, t)
-		})
+		d.launch(l, t)
 	}
 }
 
@@ -236,11 +232,12 @@ func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 // failTask says why a task has no result. One that ends with the daemon stays
 // in the journal and runs again.
 func (d *Daemon) failTask(ctx context.Context, l *lease, t *task, err error) {
-	if d.ctx.Err() != nil {
+	var f *Failure
+	stopped := errors.As(context.Cause(ctx), &f)
+	if ctx.Err() != nil && !stopped {
 		return
 	}
-	var f *Failure
-	if !errors.As(context.Cause(ctx), &f) && !errors.As(err, &f) {
+	if !stopped && !errors.As(err, &f) {
 		d.log.Warn("a task was aborted", slog.Uint64("lease", uint64(l.id)), slog.Uint64("task", uint64(t.at.task)), slog.Any("error", err))
 		f = &Failure{fallow.ReasonAborted, "the sandbox broke off"}
 		if errors.Is(err, blob.ErrFull) {
@@ -251,7 +248,7 @@ func (d *Daemon) failTask(ctx context.Context, l *lease, t *task, err error) {
 	l.mu.Lock()
 	delete(l.tasks, t.at)
 	l.mu.Unlock()
-	if err := d.journal.dropTask(d.ctx, l.id, t.at); err != nil {
+	if err := d.journal.dropTask(context.WithoutCancel(ctx), l.id, t.at); err != nil {
 		d.log.Debug("a failed task stays in the journal", slog.Any("error", err))
 	}
 	l.say(failed(t.at, f))

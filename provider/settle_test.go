@@ -178,7 +178,7 @@ func TestReconcileAdoptsAndGivesBack(t *testing.T) {
 	a := c.ask(nil)
 	// The hold ends here while the ledger opens the lease all the same.
 	w.ledger.mine(5)
-	w.d.capacity.expire(1000, time.Now())
+	w.d.capacity.expire(1000)
 	id, err := w.ledger.open(a.Offer, wire.PublicKey(c.session), 1000)
 	if err != nil {
 		t.Fatal(err)

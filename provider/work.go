@@ -98,7 +98,7 @@ func (n node) Work(ctx context.Context, stream *connect.BidiStream[nodev1.WorkRe
 	defer l.detach(k)
 	// Receiving can't be interrupted but by leaving this handler, so it is
 	// waited for when the daemon ends.
-	d.wg.Go(func() { k.close(d.listen(l, k, first, stream.Receive)) })
+	d.wg.Go(func() { k.close(d.listen(ctx, l, k, first, stream.Receive)) })
 	return k.run(ctx, stream)
 }
 
@@ -219,12 +219,12 @@ func (l *lease) say(m *nodev1.WorkResponse) {
 
 // listen takes what the tenant says, the first message included, until it
 // leaves. The error is how the connection ends.
-func (d *Daemon) listen(l *lease, k *link, first *nodev1.WorkRequest, receive func() (*nodev1.WorkRequest, error)) error {
+func (d *Daemon) listen(ctx context.Context, l *lease, k *link, first *nodev1.WorkRequest, receive func() (*nodev1.WorkRequest, error)) error {
 	for m := first; ; {
 		l.mu.Lock()
 		l.lastWord = d.now()
 		l.mu.Unlock()
-		if err := d.hear(l, k, m); err != nil {
+		if err := d.hear(ctx, l, k, m); err != nil {
 			return err
 		}
 		var err error
@@ -238,20 +238,20 @@ func (d *Daemon) listen(l *lease, k *link, first *nodev1.WorkRequest, receive fu
 }
 
 // hear does what one message asks.
-func (d *Daemon) hear(l *lease, k *link, m *nodev1.WorkRequest) error {
+func (d *Daemon) hear(ctx context.Context, l *lease, k *link, m *nodev1.WorkRequest) error {
 	if id := fallow.LeaseID(m.GetLease()); id != 0 && id != l.id {
 		return refuse(connect.CodeInvalidArgument, fallow.ReasonMalformed, "a message for lease %d on the connection of lease %d", id, l.id)
 	}
 	if v := m.GetVoucher(); v != nil {
-		if err := d.takeVoucher(d.ctx, l, v); err != nil {
+		if err := d.takeVoucher(ctx, l, v); err != nil {
 			return err
 		}
 	}
 	if t := m.GetTask(); t != nil {
-		d.accept(l, k, t)
+		d.accept(ctx, l, k, t)
 	}
 	if c := m.GetCancel(); c != nil {
-		d.cancel(l, attempt{c.GetTask(), c.GetAttempt()})
+		d.cancel(ctx, l, attempt{c.GetTask(), c.GetAttempt()})
 	}
 	if m.GetFinish() {
 		return d.finish(l, k)

@@ -43,7 +43,7 @@ func testPeerKey(ctx context.Context) (fallow.Key, bool) {
 }
 
 // h2c serves handler to clients that name their key in a header.
-func h2c(t *testing.T, handler http.Handler) *httptest.Server {
+func h2c(t testing.TB, handler http.Handler) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var k fallow.Key
@@ -100,7 +100,7 @@ func (c *fakeCourier) Close() error {
 
 // world is one provider and what it needs, in this process.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	config Config
 	ledger *fakeLedger
@@ -114,6 +114,8 @@ type world struct {
 	d    *Daemon
 	url  string
 	stop func() error
+	// ended is closed when the daemon has ended.
+	ended chan struct{}
 }
 
 func secret(seed string) []byte { d := fallow.Sum([]byte(seed)); return d[:] }
@@ -135,7 +137,7 @@ func taskRequest(c *tenant, n uint32) *nodev1.WorkRequest {
 	return &nodev1.WorkRequest{Task: c.task(n, 1, "noop")}
 }
 
-func newWorld(t *testing.T, edit func(*world)) *world {
+func newWorld(t testing.TB, edit func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: testNode()}
 	w.config = Default()
@@ -163,7 +165,7 @@ func newWorld(t *testing.T, edit func(*world)) *world {
 	return w
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	t.Helper()
 	if os.Getenv("PROVIDER_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
@@ -198,8 +200,9 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx) }()
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() { done <- d.Run(ctx); close(ended) }()
+	w.ended = ended
 	w.d, w.url = d, <-urls
 	w.stop = sync.OnceValue(func() error {
 		cancel()
