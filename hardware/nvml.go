@@ -29,7 +29,7 @@ func (n nvmlGPUs) GPUs(ctx context.Context) ([]GPU, error) {
 	if r := n.api.Init(); r != nvml.SUCCESS {
 		return nil, n.fail("load the driver's library", r)
 	}
-	defer n.api.Shutdown()
+	defer func() { _ = n.api.Shutdown() }()
 	count, r := n.api.DeviceGetCount()
 	if r != nvml.SUCCESS {
 		return nil, n.fail("count devices", r)

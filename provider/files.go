@@ -129,7 +129,7 @@ func (d *Daemon) serveSmall(w http.ResponseWriter, r *http.Request, body []byte)
 		return
 	}
 	if _, err := w.Write(body); err != nil {
-		d.log.Debug("sending a small output ended early", slog.Any("error", err))
+		d.log.DebugContext(r.Context(), "sending a small output ended early", slog.Any("error", err))
 	}
 }
 
@@ -192,7 +192,7 @@ func (d *Daemon) keepPins(ctx context.Context) {
 				continue
 			}
 			if err := d.deps.Blobs.Pin(blob.Holder(id), list...); err != nil {
-				d.log.Warn("blobs of a lease could not be pinned", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
+				d.log.WarnContext(ctx, "blobs of a lease could not be pinned", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
 			}
 		}
 	}

@@ -116,7 +116,7 @@ func (d *Daemon) watch(ctx context.Context) {
 			d.gate.sample(c.Idle, d.deps.Watcher.Sample(ctx), d.now())
 			after, _ := d.gate.tasks(c)
 			if before != after {
-				d.log.Info("owner's use of the machine changed", slog.String("use", after))
+				d.log.InfoContext(ctx, "owner's use of the machine changed", slog.String("use", after))
 				d.pump()
 			}
 		}

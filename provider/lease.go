@@ -135,7 +135,7 @@ func (d *Daemon) adopt(ctx context.Context, on settle.Lease) (*lease, error) {
 	d.mu.Unlock()
 	wake(d.compare) // what it holds of the bond counts from now on
 	d.metrics.leases.Inc()
-	d.log.Info("lease is ready", slog.Uint64("lease", uint64(l.id)), slog.String("tenant", string(l.tenant)), slog.Uint64("slots", uint64(l.terms.Slots)))
+	d.log.InfoContext(ctx, "lease is ready", slog.Uint64("lease", uint64(l.id)), slog.String("tenant", string(l.tenant)), slog.Uint64("slots", uint64(l.terms.Slots)))
 	return l, nil
 }
 
@@ -178,7 +178,7 @@ func (d *Daemon) resume(ctx context.Context) error {
 		}
 		d.leases[l.id] = l
 		d.capacity.lease(l.id, l.offer, l.claim())
-		d.log.Info("lease resumed from the journal", slog.Uint64("lease", uint64(l.id)),
+		d.log.InfoContext(ctx, "lease resumed from the journal", slog.Uint64("lease", uint64(l.id)),
 			slog.Int("receipts", len(l.receipts)), slog.Int("tasks", len(l.pending)))
 	}
 	return nil
@@ -342,10 +342,10 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 	}
 	l.mu.Unlock()
 	if err := d.deps.Blobs.Unpin(blob.Holder(l.id)); err != nil {
-		d.log.Warn("blobs of an ended lease stay pinned", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		d.log.WarnContext(ctx, "blobs of an ended lease stay pinned", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
 	if err := d.journal.endLease(ctx, l.id, reason, d.now()); err != nil {
-		d.log.Error("the end of a lease could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		d.log.ErrorContext(ctx, "the end of a lease could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 		return
 	}
 	d.mu.Lock()
@@ -353,7 +353,7 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 	d.mu.Unlock()
 	d.capacity.end(l.id)
 	d.metrics.ended.WithLabelValues(string(reason)).Inc()
-	d.log.Info("lease ended", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(reason)))
+	d.log.InfoContext(ctx, "lease ended", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(reason)))
 	d.changed()
 }
 

@@ -61,7 +61,7 @@ func (d *Daemon) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.log.Warn("the ledger is away; leases go on, offers wait", slog.Any("error", err))
+		d.log.WarnContext(ctx, "the ledger is away; leases go on, offers wait", slog.Any("error", err))
 		if !sleep(ctx, retry) {
 			return
 		}
@@ -85,7 +85,7 @@ func (d *Daemon) reconcile(ctx context.Context) {
 		}
 		if _, seen := d.head(); d.now().Sub(seen) > staleHead {
 			if err := d.endOffers(ctx, d.capacity.timeOut(d.now())); err != nil && ctx.Err() == nil {
-				d.log.Warn("the end of an offer could not be written down", slog.Any("error", err))
+				d.log.WarnContext(ctx, "the end of an offer could not be written down", slog.Any("error", err))
 			}
 		}
 		t := time.NewTimer(reconcileEvery)
@@ -160,10 +160,10 @@ func (d *Daemon) align(ctx context.Context, on settle.Lease) {
 		_, err := d.adopt(ctx, on)
 		switch {
 		case errors.Is(err, errUnknownOffer):
-			d.log.Error("a lease can't be served and is given back", slog.Uint64("lease", uint64(on.ID)), slog.Any("error", err))
+			d.log.ErrorContext(ctx, "a lease can't be served and is given back", slog.Uint64("lease", uint64(on.ID)), slog.Any("error", err))
 			d.orphan(on.ID)
 		case err != nil:
-			d.log.Error("a lease could not be taken in", slog.Uint64("lease", uint64(on.ID)), slog.Any("error", err))
+			d.log.ErrorContext(ctx, "a lease could not be taken in", slog.Uint64("lease", uint64(on.ID)), slog.Any("error", err))
 		}
 	case l == nil:
 		// It ended before this home knew of it.

@@ -42,7 +42,7 @@ func (d *Daemon) settler(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			d.log.Warn("settling failed and is tried again", slog.Any("error", err))
+			d.log.WarnContext(ctx, "settling failed and is tried again", slog.Any("error", err))
 			if !sleep(ctx, retry) {
 				return
 			}
@@ -196,15 +196,15 @@ func (d *Daemon) redeemed(ctx context.Context, l *lease, amount fallow.Pico, r s
 		}
 		l.mu.Unlock()
 		d.metrics.redeemed.Add(float64(r.Amount) / 1e6)
-		d.log.Info("voucher redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("up_to", amount.String()), slog.String("paid", r.Amount.String()))
+		d.log.InfoContext(ctx, "voucher redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("up_to", amount.String()), slog.String("paid", r.Amount.String()))
 	case fallow.ReasonLeaseClosed, fallow.ReasonUnknownLease:
-		d.log.Error("a voucher came too late to be redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
+		d.log.ErrorContext(ctx, "a voucher came too late to be redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
 		l.mu.Lock()
 		l.redeemed = l.paid
 		l.mu.Unlock()
 	default:
 		// As a voucher beyond the reserve: it is tried again at its next age.
-		d.log.Warn("a voucher was not redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
+		d.log.WarnContext(ctx, "a voucher was not redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
 		l.mu.Lock()
 		l.since = now
 		if l.over != "" {
@@ -213,7 +213,7 @@ func (d *Daemon) redeemed(ctx context.Context, l *lease, amount fallow.Pico, r s
 		l.mu.Unlock()
 	}
 	if err := d.journal.addRedemption(ctx, l.id, amount, r.Amount, r.Reason, now); err != nil {
-		d.log.Error("a redemption could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		d.log.ErrorContext(ctx, "a redemption could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
 }
 
@@ -247,7 +247,7 @@ func (d *Daemon) endSilent(ctx context.Context) {
 		silent := l.over == "" && len(l.tasks) == 0 && now.After(l.silentAt())
 		l.mu.Unlock()
 		if silent {
-			d.log.Info("the tenant fell silent", slog.Uint64("lease", uint64(l.id)))
+			d.log.InfoContext(ctx, "the tenant fell silent", slog.Uint64("lease", uint64(l.id)))
 			d.stop(l, fallow.ReasonTenantGone, nil)
 		}
 		if reason, over := l.settled(now); over {

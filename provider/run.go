@@ -94,7 +94,7 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task) 
 		return
 	}
 	if err := d.journal.addTask(ctx, l.id, t.at, t.input, m); err != nil && ctx.Err() == nil {
-		d.log.Warn("a task was not written down; it runs, and a restart would not know it", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		d.log.WarnContext(ctx, "a task was not written down; it runs, and a restart would not know it", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
 	inputs := make([]fallow.Digest, 0, 2+len(m.GetInputs()))
 	for _, b := range blobsOf(m) {
@@ -135,7 +135,7 @@ func (d *Daemon) cancel(ctx context.Context, l *lease, at attempt) {
 	l.mu.Unlock()
 	if t != nil && !t.running {
 		if err := d.journal.dropTask(ctx, l.id, at); err != nil {
-			d.log.Debug("a cancelled task stays in the journal", slog.Any("error", err))
+			d.log.DebugContext(ctx, "a cancelled task stays in the journal", slog.Any("error", err))
 		}
 	}
 }
@@ -238,7 +238,7 @@ func (d *Daemon) failTask(ctx context.Context, l *lease, t *task, err error) {
 		return
 	}
 	if !stopped && !errors.As(err, &f) {
-		d.log.Warn("a task was aborted", slog.Uint64("lease", uint64(l.id)), slog.Uint64("task", uint64(t.at.task)), slog.Any("error", err))
+		d.log.WarnContext(ctx, "a task was aborted", slog.Uint64("lease", uint64(l.id)), slog.Uint64("task", uint64(t.at.task)), slog.Any("error", err))
 		f = &Failure{fallow.ReasonAborted, "the sandbox broke off"}
 		if errors.Is(err, blob.ErrFull) {
 			f = &Failure{fallow.ReasonDiskFull, "no room for the outputs"}
@@ -249,7 +249,7 @@ func (d *Daemon) failTask(ctx context.Context, l *lease, t *task, err error) {
 	delete(l.tasks, t.at)
 	l.mu.Unlock()
 	if err := d.journal.dropTask(context.WithoutCancel(ctx), l.id, t.at); err != nil {
-		d.log.Debug("a failed task stays in the journal", slog.Any("error", err))
+		d.log.DebugContext(ctx, "a failed task stays in the journal", slog.Any("error", err))
 	}
 	l.say(failed(t.at, f))
 }

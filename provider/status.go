@@ -180,7 +180,7 @@ func (d *Daemon) servePage(ctx context.Context) {
 	stopped := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stopped()
 	if err := s.Serve(d.page); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
-		d.log.Error("the status page ended", slog.Any("error", err))
+		d.log.ErrorContext(ctx, "the status page ended", slog.Any("error", err))
 	}
 }
 

@@ -195,7 +195,7 @@ func (d *Daemon) attach(ctx context.Context, l *lease, k *link, first *nodev1.Wo
 		return refuse(connect.CodeUnavailable, fallow.ReasonAborted, "the journal can't be read")
 	}
 	k.want(missing)
-	d.log.Info("tenant connected", slog.Uint64("lease", uint64(l.id)), slog.Int("receipts", int(hello.Receipts)))
+	d.log.InfoContext(ctx, "tenant connected", slog.Uint64("lease", uint64(l.id)), slog.Int("receipts", int(hello.Receipts)))
 	d.pump()
 	return nil
 }
