@@ -3,6 +3,7 @@ package market
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"fallow.network"
@@ -194,16 +195,20 @@ func (r Registry) Standing(provider fallow.Account) (bond fallow.Credits, bonded
 	if err != nil {
 		return 0, false, err
 	}
-	bond, err = params.value(p.Bond)
-	return bond, p.Bond >= params.MinBond, err
+	return params.value(p.Bond), p.Bond >= params.MinBond, nil
 }
 
-func (p RegistryParams) value(bond Tokens) (fallow.Credits, error) {
+// value is what a bond stands for: at most what credits can count, so that no
+// price that governance sets makes a bond that rules fail on.
+func (p RegistryParams) value(bond Tokens) fallow.Credits {
 	v, err := fallow.PicoOf(p.BondPrice).Mul(uint64(bond))
-	if err != nil {
-		return 0, err
+	if err == nil {
+		var c fallow.Credits
+		if c, err = v.Floor(); err == nil {
+			return c
+		}
 	}
-	return v.Floor()
+	return math.MaxUint64
 }
 
 // Register takes a bond and lists node keys.

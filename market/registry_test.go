@@ -3,6 +3,7 @@ package market
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"testing"
 
@@ -162,6 +163,36 @@ func TestUnbonding(t *testing.T) {
 	}
 	if v, bonded, _ := r.Standing("p1"); !bonded || v != 100 {
 		t.Errorf("back with %d: %v", v, bonded)
+	}
+}
+
+// TestBondAboveAllCredits holds that a bond price which makes a bond stand for
+// more than credits can count fails no rule, block ends least of all.
+func TestBondAboveAllCredits(t *testing.T) {
+	r, _ := testRegistry(t)
+	r.Exposure = func(Block, fallow.Account) (fallow.Credits, error) { return math.MaxUint64 / 2, nil }
+	if _, err := r.Register(Block{}, "p1", 1<<62, listing(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Unbond(Block{Time: 10}, "p1", 0); err == nil {
+		t.Fatal("exposed and leaving")
+	}
+	params, err := r.Params()
+	if err != nil {
+		t.Fatal(err)
+	}
+	params.BondPrice = fallow.PicoPerMicro * 1000
+	if err := r.SetParams(params); err != nil {
+		t.Fatal(err)
+	}
+	if v, bonded, err := r.Standing("p1"); err != nil || !bonded || v != math.MaxUint64 {
+		t.Errorf("stands for %d: %v %v", v, bonded, err)
+	}
+	if _, _, err := r.Unbond(Block{Time: 10}, "p1", 1); err != nil {
+		t.Error(err)
+	}
+	if effects, err := r.EndBlock(Block{Time: 10 + fallow.Time(params.UnbondingMS)}, 10); err != nil || len(effects) == 0 {
+		t.Errorf("due: %v %v", effects, err)
 	}
 }
 

@@ -128,6 +128,5 @@ func (r Registry) covers(at Block, params RegistryParams, owner fallow.Account, 
 	if err != nil {
 		return false, err
 	}
-	value, err := params.value(bond)
-	return exposed <= value/2, err
+	return exposed <= params.value(bond)/2, nil
 }
