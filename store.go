@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"maps"
 	"slices"
-	"sort"
 )
 
 // Memory is a Store in memory, for audits, simulations and tests. The zero
@@ -66,6 +65,7 @@ func (m *Memory) Clone() *Memory {
 // write nothing.
 type Overlay struct {
 	under  Store
+	keys   []string          // of writes, ascending
 	writes map[string][]byte // nil is a deletion
 }
 
@@ -84,26 +84,33 @@ func (o *Overlay) Get(key []byte) ([]byte, error) {
 
 // Set keeps a copy of value at key until Commit.
 func (o *Overlay) Set(key, value []byte) error {
-	o.writes[string(key)] = append([]byte{}, value...)
+	o.write(string(key), append([]byte{}, value...))
 	return nil
 }
 
 // Delete removes key.
 func (o *Overlay) Delete(key []byte) error {
-	o.writes[string(key)] = nil
+	o.write(string(key), nil)
 	return nil
+}
+
+func (o *Overlay) write(key string, value []byte) {
+	if _, ok := o.writes[key]; !ok {
+		at, _ := slices.BinarySearch(o.keys, key)
+		o.keys = slices.Insert(o.keys, at, key)
+	}
+	o.writes[key] = value
 }
 
 // Scan visits keys in [start, end) of what Commit would leave, in ascending
 // order, until yield returns false.
 func (o *Overlay) Scan(start, end []byte, yield func(key, value []byte) bool) error {
-	var ours []string
-	for k := range o.writes {
-		if k >= string(start) && (end == nil || k < string(end)) {
-			ours = append(ours, k)
-		}
+	from, _ := slices.BinarySearch(o.keys, string(start))
+	ours := o.keys[from:]
+	if end != nil {
+		to, _ := slices.BinarySearch(ours, string(end))
+		ours = ours[:to]
 	}
-	sort.Strings(ours)
 	stopped := false
 	give := func(key, value []byte) bool {
 		stopped = stopped || !yield(key, value)
@@ -138,7 +145,7 @@ func (o *Overlay) Scan(start, end []byte, yield func(key, value []byte) bool) er
 // Commit writes what changed to the Store below, in ascending order of keys,
 // and empties the overlay. A write of what stands there already is left out.
 func (o *Overlay) Commit() error {
-	for _, k := range slices.Sorted(maps.Keys(o.writes)) {
+	for _, k := range o.keys {
 		v := o.writes[k]
 		was, err := o.under.Get([]byte(k))
 		switch {
@@ -154,5 +161,6 @@ func (o *Overlay) Commit() error {
 		}
 	}
 	clear(o.writes)
+	o.keys = nil
 	return nil
 }
