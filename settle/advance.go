@@ -75,7 +75,11 @@ func (t *tx) firstClaim(e *escrow) (fallow.Time, fallow.LeaseID, error) {
 		return ends, id, nil // no batches
 	}
 	prefix := withAccount(key(atClaim), e.Owner)
-	err := t.o.Scan(prefix, afterPrefix(prefix), func(k, _ []byte) bool {
+	start := prefix
+	if e.fired != nil {
+		start = e.fired // what stood before is gone: a scan would pass it again
+	}
+	err := t.o.Scan(start, afterPrefix(prefix), func(k, _ []byte) bool {
 		ends = fallow.Time(numberAt(k, len(prefix)))
 		id = fallow.LeaseID(lastNumber(k))
 		return false
@@ -164,6 +168,7 @@ func (t *tx) fire(e *escrow, events *int) (bool, error) {
 		if err := t.finish(e, &l); err != nil {
 			return false, err
 		}
+		e.fired = timedKey(atClaim, e.Owner, ends, id+1)
 	}
 	for _, l := range slices.Clone(e.services) {
 		if err := t.fireService(e, l); err != nil {

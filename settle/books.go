@@ -85,6 +85,7 @@ type tx struct {
 type escrow struct {
 	Account
 	services []*Lease // ascending by id
+	fired    []byte   // key behind the last claim window that ended in this tx
 	moved    bool     // its time was computed on, in this tx
 	advanced bool     // to the block's time
 }

@@ -54,6 +54,7 @@ func encodeAccount(a Account) []byte {
 		w.Uint(uint64(k.Limit))
 		w.Uint(uint64(k.Spent))
 		w.Time(int64(k.Expires))
+		w.Uint(uint64(k.Since))
 	}
 	w.Time(int64(a.Queued))
 	return w.Done()
@@ -74,6 +75,7 @@ func decodeAccount(b []byte) (Account, error) {
 			Limit:   fallow.Credits(r.Uint()),
 			Spent:   fallow.Credits(r.Uint()),
 			Expires: fallow.Height(r.Time()),
+			Since:   fallow.LeaseID(r.Uint()),
 		})
 	}
 	a.Queued = fallow.Time(r.Time())

@@ -71,7 +71,8 @@ func (b Books) Withdraw(at Block, tenant fallow.Account, amount fallow.Credits) 
 
 // SetClientKey lets an account open and close leases for tenant, within a
 // limit and until a height; a limit of zero removes it. What the key has spent
-// stays counted as long as the key stands.
+// stays counted as long as the key stands; one that is registered anew begins
+// at nothing, and what its old leases give back is not its to spend.
 func (b Books) SetClientKey(at Block, tenant fallow.Account, k ClientKey) ([]Effect, error) {
 	if err := market.CheckAccount("client key", k.Address); err != nil {
 		return nil, err
@@ -100,7 +101,11 @@ func (b Books) SetClientKey(at Block, tenant fallow.Account, k ClientKey) ([]Eff
 	case k.Address == tenant:
 		return nil, fmt.Errorf("the account's own key needs no limit: %w", ErrClientKey)
 	default:
-		e.Keys = slices.Insert(e.Keys, i, ClientKey{Address: k.Address, Limit: k.Limit, Expires: k.Expires})
+		next, err := t.peekID()
+		if err != nil {
+			return nil, err
+		}
+		e.Keys = slices.Insert(e.Keys, i, ClientKey{Address: k.Address, Limit: k.Limit, Expires: k.Expires, Since: next})
 	}
 	return t.commit()
 }
@@ -145,7 +150,7 @@ func (e *escrow) giveBack(l *Lease, keep fallow.Credits) {
 	if l.Granted <= keep {
 		return
 	}
-	if i, ok := e.client(l.Client); ok {
+	if i, ok := e.client(l.Client); ok && l.ID >= e.Keys[i].Since {
 		e.Keys[i].Spent -= min(e.Keys[i].Spent, l.Granted-keep)
 	}
 	l.Granted = keep

@@ -199,15 +199,19 @@ func (t *tx) write(e *escrow, l *Lease, o market.Offer) error {
 }
 
 func (t *tx) nextID() (fallow.LeaseID, error) {
-	v, err := t.o.Get(key(atNext))
+	id, err := t.peekID()
 	if err != nil {
 		return 0, err
 	}
-	id := fallow.Credits(1)
-	if v != nil {
-		if id, err = decodeCredits(v); err != nil {
-			return 0, err
-		}
+	return id, t.o.Set(key(atNext), encodeCredits(fallow.Credits(id)+1))
+}
+
+// peekID is the number that the next lease gets.
+func (t *tx) peekID() (fallow.LeaseID, error) {
+	v, err := t.o.Get(key(atNext))
+	if err != nil || v == nil {
+		return 1, err
 	}
-	return fallow.LeaseID(id), t.o.Set(key(atNext), encodeCredits(id+1))
+	id, err := decodeCredits(v)
+	return fallow.LeaseID(id), err
 }

@@ -110,6 +110,11 @@ func (t *tx) payOut(due []Payout) error {
 	return nil
 }
 
+// maxEnded bounds how many ended leases that the queue has not been to one look
+// at a provider's exposure takes off it. Further ones count on: a provider that
+// lets so many end at once waits for the queue.
+const maxEnded = 1000
+
 // exposure is what a provider's open leases hold and what has not matured.
 // Leases whose end was known ahead and has passed don't count, whether the
 // queue has been there or not. A service counts with its deposit.
@@ -122,7 +127,7 @@ func (t *tx) exposure(provider fallow.Account) (fallow.Credits, error) {
 	prefix := withAccount(key(atEnd), provider)
 	err = t.o.Scan(prefix, withNumber(prefix[:len(prefix):len(prefix)], uint64(t.at.Time+1)), func(k, _ []byte) bool {
 		ended = append(ended, fallow.LeaseID(lastNumber(k)))
-		return true
+		return len(ended) < maxEnded
 	})
 	if err != nil {
 		return 0, err

@@ -90,6 +90,9 @@ type ClientKey struct {
 	Limit   fallow.Credits // that its leases may hold and spend in all
 	Spent   fallow.Credits // that they hold and have spent
 	Expires fallow.Height  // last block in which it acts
+	// Since is the first lease that can be its own: what an earlier
+	// registration of the same key opened gives nothing back to this one.
+	Since fallow.LeaseID
 }
 
 // Account is a tenant's escrow.

@@ -64,11 +64,18 @@ func (b Books) Lease(at Block, id fallow.LeaseID) (Lease, bool, error) {
 	return l, err == nil, err
 }
 
-// seen is a lease with its account advanced.
+// seen is a lease as time has made it. A batch's state follows from its own
+// window, whatever else is due on its account; a service's account is advanced.
 func (t *tx) seen(id fallow.LeaseID) (Lease, error) {
 	l, err := t.stored(id)
 	if err != nil || l.State == Closed {
 		return l, err
+	}
+	if l.Kind == market.KindBatch {
+		if l.State == Closing && l.Deadline <= t.at.Time {
+			l.State, l.Deadline, l.Granted = Closed, 0, min(l.Granted, l.Paid)
+		}
+		return l, nil
 	}
 	if _, err := t.touch(l.Tenant); err != nil {
 		return Lease{}, err
