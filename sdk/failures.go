@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"fallow.network/client"
+	"fallow.network/keys"
 	"fallow.network/ledger"
 	"fallow.network/provider"
 )
@@ -12,6 +13,8 @@ import (
 var (
 	// ErrAway is a ledger, or every hub, that does not answer; try again.
 	ErrAway = errors.New("does not answer")
+	// ErrNoConfig is a daemon whose home was never made ready for it.
+	ErrNoConfig = errors.New("not made ready yet")
 	// ErrBusy is a home that another process uses.
 	ErrBusy = errors.New("another process uses this home")
 )
@@ -28,6 +31,11 @@ func Failures() []Failure {
 		{ledger.ErrProtocol, "version"},
 		{ledger.ErrOtherChain, "usage"},
 		{ErrNotJoined, "usage"},
+		{keys.ErrNoKey, "not found"},
+		{keys.ErrExists, "usage"},
+		{keys.ErrPassphrase, "usage"},
+		{keys.ErrNoPassphrase, "usage"},
+		{ErrNoConfig, "usage"},
 		{ErrBusy, "busy"},
 		{provider.ErrBusy, "busy"},
 		{client.ErrRunning, "busy"},

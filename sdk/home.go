@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,8 +109,8 @@ func (h Home) Load() (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&c); err != nil {
-		return c, fmt.Errorf("%s: %w", h.ConfigFile(), tomlError(err))
+	if err := ParseTOML(b, &c); err != nil {
+		return c, fmt.Errorf("%s: %w", h.ConfigFile(), err)
 	}
 	if err := c.Validate(); err != nil {
 		return c, fmt.Errorf("%s: %w", h.ConfigFile(), err)

@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -107,8 +106,8 @@ func InitHub(h Home, s HubSettings) (string, error) {
 
 func parseHub(b []byte) (HubSettings, error) {
 	s := DefaultHub()
-	if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&s); err != nil {
-		return s, tomlError(err)
+	if err := ParseTOML(b, &s); err != nil {
+		return s, err
 	}
 	return s, s.Validate()
 }
@@ -123,8 +122,11 @@ func leavesLoopback(listen []string) bool {
 // ServeHub runs the hub of a home until ctx ends.
 func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 	b, err := os.ReadFile(h.HubFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the hub in %s is %w; do it with: fallow hub init", h, ErrNoConfig)
+	}
 	if err != nil {
-		return fmt.Errorf("hub's config: %w; make one with: fallow hub init", err)
+		return fmt.Errorf("hub's config: %w", err)
 	}
 	s, err := parseHub(b)
 	if err != nil {

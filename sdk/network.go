@@ -43,9 +43,8 @@ func ParseNetwork(b []byte) (Network, error) {
 	if len(b) > maxNetworkFile {
 		return n, fmt.Errorf("network file of %d bytes: at most %d", len(b), maxNetworkFile)
 	}
-	d := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
-	if err := d.Decode(&n); err != nil {
-		return n, tomlError(err)
+	if err := ParseTOML(b, &n); err != nil {
+		return n, err
 	}
 	return n, n.Validate()
 }
@@ -122,15 +121,15 @@ func writeFile(path string, b []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// tomlError says where in the file it is wrong.
-func tomlError(err error) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+// ParseTOML reads b into v, over what stands there; an error says in which line
+// and column, and a field that v does not know is one.
+func ParseTOML(b []byte, v any) error {
+	err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(v)
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
 		row, col := strict.Errors[0].Position()
 		return fmt.Errorf("line %d, column %d: unknown field %q", row, col, strings.Join(strict.Errors[0].Key(), "."))
 	}
-	var dec *toml.DecodeError
-	if errors.As(err, &dec) {
+	if dec, ok := errors.AsType[*toml.DecodeError](err); ok {
 		row, col := dec.Position()
 		return fmt.Errorf("line %d, column %d: %w", row, col, err)
 	}

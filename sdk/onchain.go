@@ -34,16 +34,16 @@ type PaidLine struct {
 	Reason fallow.Reason  `json:"reason"`
 }
 
-// settleWait is how long OnChain waits for providers to redeem what they hold.
+// settleWait is how long ReadOnChain waits for providers to redeem what they hold.
 const settleWait = 8 * time.Second
 
 // maxLook is how many blocks back a job's transactions are looked for: those of
 // a standing lease may lie further back and are another job's anyway.
 const maxLook = 5000
 
-// OnChain reads what the ledger has of a bill's leases. It waits a little for
+// ReadOnChain reads what the ledger has of a bill's leases. It waits a little for
 // providers that have not redeemed their vouchers yet.
-func (t *Tenant) OnChain(ctx context.Context, b *client.Bill) (OnChain, error) {
+func ReadOnChain(ctx context.Context, c *ledger.Client, b *client.Bill) (OnChain, error) {
 	var (
 		out OnChain
 		ids []fallow.LeaseID
@@ -61,7 +61,7 @@ func (t *Tenant) OnChain(ctx context.Context, b *client.Bill) (OnChain, error) {
 	for {
 		out.Paid, out.Settled = nil, true
 		for _, line := range b.Providers {
-			l, err := t.Purse.Client.Lease(ctx, line.Lease)
+			l, err := c.Lease(ctx, line.Lease)
 			if err != nil {
 				return out, err
 			}
@@ -81,19 +81,19 @@ func (t *Tenant) OnChain(ctx context.Context, b *client.Bill) (OnChain, error) {
 		if out.Settled || time.Now().After(until) {
 			break
 		}
-		head, err := t.Purse.Client.Head(ctx)
+		head, err := c.Head(ctx)
 		if err != nil {
 			return out, err
 		}
-		if _, err := t.Purse.Client.WaitHeight(ctx, head.Height+1); err != nil {
+		if _, err := c.WaitHeight(ctx, head.Height+1); err != nil {
 			return out, err
 		}
 	}
-	head, err := t.Purse.Client.Head(ctx)
+	head, err := c.Head(ctx)
 	if err != nil {
 		return out, err
 	}
-	if out.Traces, err = t.Purse.Client.Footprint(ctx, ids, max(first, head.Height-maxLook), head.Height); err != nil {
+	if out.Traces, err = c.Footprint(ctx, ids, max(first, head.Height-maxLook), head.Height); err != nil {
 		return out, err
 	}
 	for _, tr := range out.Traces {

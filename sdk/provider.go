@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -118,6 +119,9 @@ func parentOf(path string) string {
 func ServeProvider(ctx context.Context, h Home, ring *keys.Ring, reload <-chan os.Signal, log *slog.Logger) error {
 	load := func() (provider.Config, error) { return provider.LoadConfig(h.ProviderFile(), h.ProviderDir()) }
 	config, err := load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the provider in %s is %w; do it with: fallow provider init", h, ErrNoConfig)
+	}
 	if err != nil {
 		return err
 	}

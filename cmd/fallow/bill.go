@@ -11,6 +11,7 @@ import (
 	"fallow.network"
 	"fallow.network/client"
 	"fallow.network/collect"
+	"fallow.network/ledger"
 	"fallow.network/sdk"
 )
 
@@ -25,10 +26,10 @@ type jobReport struct {
 }
 
 // ask asks the ledger. A ledger that is away is no failure of the job.
-func (r *jobReport) ask(ctx context.Context, t *sdk.Tenant) {
+func (r *jobReport) ask(ctx context.Context, c *ledger.Client) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	on, err := t.OnChain(ctx, r.Bill)
+	on, err := sdk.ReadOnChain(ctx, c, r.Bill)
 	if err != nil {
 		r.Unknown = firstLine(err)
 		return

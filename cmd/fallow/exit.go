@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,12 +26,12 @@ var (
 	exitNotFound  = exit{3, "not found", "no such job, lease, key or account"}
 	exitFunds     = exit{4, "funds", "the balance, the escrow or the budget is too small"}
 	exitNoOffers  = exit{5, "no offers", "no provider made an offer; the reasons are printed"}
-	exitAway      = exit{6, "away", "the ledger or every hub does not answer"}
+	exitAway      = exit{6, "away", "the ledger, every hub or this home's daemon does not answer"}
 	exitTasks     = exit{7, "tasks failed", "some tasks ended with a trap or an exit code, or have no result; fallow job resume goes on"}
 	exitBreach    = exit{8, "breach", "an audit or a check found something false"}
 	exitCancelled = exit{9, "cancelled", "interrupted; settled and closed"}
 	exitVersion   = exit{10, "version", "programs of unequal protocol versions"}
-	exitBusy      = exit{11, "busy", "another process uses this home"}
+	exitBusy      = exit{11, "busy", "the home is taken: another process uses it, or it is made already"}
 
 	exits = []exit{exitOK, exitFailed, exitUsage, exitNotFound, exitFunds, exitNoOffers, exitAway, exitTasks, exitBreach, exitCancelled, exitVersion, exitBusy}
 )
@@ -45,10 +46,11 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// fail gives err an exit code; the hint says what to do, and may be empty.
+// fail gives err an exit code; the hint says what to do, and may be empty. An
+// err that has a code and a hint already keeps them, unless a hint is given.
 func fail(e exit, err error, hint string) error {
-	if err == nil {
-		return nil
+	if _, ok := errors.AsType[*failure](err); err == nil || ok && hint == "" {
+		return err
 	}
 	return &failure{exit: e, err: err, hint: hint}
 }
@@ -57,6 +59,9 @@ func fail(e exit, err error, hint string) error {
 func usage(format string, args ...any) error {
 	return fail(exitUsage, fmt.Errorf(format, args...), "")
 }
+
+// typed is usage for an error that another room has worded.
+func typed(err error) error { return fail(exitUsage, err, "") }
 
 // exitOf finds the row for an error.
 func exitOf(err error) exit {
@@ -88,13 +93,18 @@ func report(cmd *cobra.Command, err error) int {
 	}
 	e := exitOf(err)
 	w := cmd.ErrOrStderr()
-	fmt.Fprintf(w, "fallow: %v\n", err)
-	var f *failure
-	if errors.As(err, &f) && f.hint != "" {
-		fmt.Fprintf(w, "  %s\n", f.hint)
+	fmt.Fprintf(w, "fallow: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  "))
+	hint := ""
+	if f, ok := errors.AsType[*failure](err); ok {
+		hint = f.hint
+		if hint == "" && e == exitUsage {
+			hint = "see: " + cmd.CommandPath() + " --help"
+		}
+	} else if e == exitAway {
+		hint = "look with: fallow doctor"
 	}
-	if e == exitUsage && cmd.HasParent() {
-		fmt.Fprintf(w, "  see: %s --help\n", cmd.CommandPath())
+	if hint != "" {
+		fmt.Fprintf(w, "  %s\n", hint)
 	}
 	return e.code
 }

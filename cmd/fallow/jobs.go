@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,13 +14,30 @@ import (
 	"fallow.network/sdk"
 )
 
+// withJobs opens what is known of jobs on this home: no ledger is asked, so it
+// works while the network is away.
+func (a *app) withJobs(ctx context.Context, do func(*client.Reader) error) error {
+	h, err := a.homeDir()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(h.TenantDB()); err != nil {
+		return fail(exitNotFound, fmt.Errorf("no jobs in %s yet", h), "run one with: fallow run JOB-FILE")
+	}
+	r, err := client.Read(ctx, string(h))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(r), r.Close())
+}
+
 func newJobsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "jobs",
 		Short: "List the jobs of this home",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withTenant(c.Context(), func(s *sdk.Tenant) error {
+			return a.withJobs(c.Context(), func(s *client.Reader) error {
 				all, err := s.Jobs(c.Context())
 				if err != nil {
 					return err
@@ -51,13 +71,18 @@ func newJobCommand(a *app) *cobra.Command {
 		Short: "Show a job and its bill",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withTenant(c.Context(), func(s *sdk.Tenant) error {
+			return a.withJobs(c.Context(), func(s *client.Reader) error {
 				b, err := s.Bill(c.Context(), client.JobID(args[0]))
 				if err != nil {
 					return err
 				}
 				report := jobReport{Bill: b}
-				report.ask(c.Context(), s)
+				if ledger, done, err := a.onlooker(c.Context()); err != nil {
+					report.Unknown = firstLine(err)
+				} else {
+					report.ask(c.Context(), ledger)
+					done()
+				}
 				return a.print(report, func(w io.Writer) {
 					report.print(w)
 					if b.Reason != "" {
@@ -72,7 +97,7 @@ func newJobCommand(a *app) *cobra.Command {
 		Short: "List the files that a job's tasks left, with their digests",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withTenant(c.Context(), func(s *sdk.Tenant) error {
+			return a.withJobs(c.Context(), func(s *client.Reader) error {
 				all, err := s.Outputs(c.Context(), client.JobID(args[0]))
 				if err != nil {
 					return err
@@ -99,6 +124,22 @@ func newJobCommand(a *app) *cobra.Command {
 		},
 	}
 	resume.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the bill alone")
-	c.AddCommand(show, outputs, resume)
+	cancel := &cobra.Command{
+		Use:   "cancel JOB",
+		Short: "Stop a job: pay what was done and close its leases",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+				b, err := t.Cancel(c.Context(), client.JobID(args[0]), nil)
+				if err != nil && b == nil {
+					return explain(err)
+				}
+				report := jobReport{Bill: b}
+				report.ask(c.Context(), t.Purse.Client)
+				return errors.Join(err, a.print(report, report.print))
+			})
+		},
+	}
+	c.AddCommand(show, outputs, resume, cancel)
 	return c
 }

@@ -39,7 +39,6 @@ func newVersionCommand(a *app) *cobra.Command {
 }
 
 func newInitCommand(a *app) *cobra.Command {
-	var passphraseFile string
 	var draw bool
 	c := &cobra.Command{
 		Use:   "init",
@@ -47,22 +46,28 @@ func newInitCommand(a *app) *cobra.Command {
 		Long: `Make a home: config and an account key.
 
 The account's recovery words are shown once. Write them down: they are the
-only way back to its money when this machine is lost.`,
+only way back to its money when this machine is lost.
+
+The key is sealed with a passphrase, which is asked for. --passphrase-file is
+remembered in the home's config, and --draw-passphrase makes such a file.`,
+		Example: `  fallow init
+  fallow init --draw-passphrase --home /srv/fallow`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			h, err := a.homeDir()
+			if draw && a.words != "" {
+				return usage("--draw-passphrase and --passphrase-file: want one of the two")
+			}
+			base, err := a.baseDir()
 			if err != nil {
 				return err
 			}
+			h := sdk.Home(base)
 			if _, err := os.Stat(h.ConfigFile()); err == nil {
 				return fail(exitBusy, fmt.Errorf("%s is a home already", h), "use it as it is, or name another with --home DIR")
 			}
-			if err := os.MkdirAll(string(h), 0o700); err != nil {
-				return err
-			}
 			config := sdk.Default()
-			if passphraseFile != "" {
-				if config.PassphraseFile, err = filepath.Abs(passphraseFile); err != nil {
+			if a.words != "" {
+				if config.PassphraseFile, err = filepath.Abs(a.words); err != nil {
 					return err
 				}
 			}
@@ -81,13 +86,11 @@ only way back to its money when this machine is lost.`,
 			return a.print(map[string]any{"home": h, "account": k.Account, "mnemonic": words}, func(w io.Writer) {
 				fmt.Fprintf(w, "home     %s\naccount  %s\n", h, k.Account)
 				showMnemonic(w, words)
-				fmt.Fprintf(w, "\nNext: fallow join NETWORK-FILE, or a network of your own with: fallow up\n")
+				fmt.Fprint(w, "\nNext, join a network by its file: fallow join NETWORK-FILE\n")
 			})
 		},
 	}
-	c.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file (mode 0600) with the keyring's passphrase; default asks")
 	c.Flags().BoolVar(&draw, "draw-passphrase", false, "draw a passphrase and keep it in the home, for machines that unlock alone")
-	c.MarkFlagsMutuallyExclusive("passphrase-file", "draw-passphrase")
 	return c
 }
 
@@ -105,19 +108,25 @@ func newJoinCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "join NETWORK-FILE|URL",
 		Short: "Join a network by its network file",
-		Args:  cobra.ExactArgs(1),
+		Long: `Join a network by its network file. Whoever runs the network publishes it; it
+names the ledger, by the digest of its genesis, and where ledger and hubs are.
+A local network's stands in its folder.`,
+		Example: `  fallow join https://example.org/network.toml
+  fallow join ~/.fallow/local/network.toml --home ann`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			h, err := a.homeDir()
+			base, err := a.baseDir()
 			if err != nil {
 				return err
 			}
+			h := sdk.Home(base)
 			b, err := readNetworkFile(c, args[0])
 			if err != nil {
-				return fail(exitUsage, fmt.Errorf("read the network file: %w", err), "")
+				return fail(exitUsage, fmt.Errorf("read the network file: %w", err), "give the path or the address of a network file")
 			}
 			n, err := sdk.ParseNetwork(b)
 			if err != nil {
-				return fail(exitUsage, fmt.Errorf("%s: %w", args[0], err), "")
+				return fail(exitUsage, fmt.Errorf("%s: %w", args[0], err), "ask whoever gave it to you for a good one")
 			}
 			if old, err := h.Network(); err == nil && old.Genesis != n.Genesis {
 				return fail(exitBusy, fmt.Errorf("%s has joined %s already", h, old.ChainID), "use another home with --home DIR")
@@ -126,7 +135,10 @@ func newJoinCommand(a *app) *cobra.Command {
 				return err
 			}
 			return a.print(n, func(w io.Writer) {
-				fmt.Fprintf(w, "joined %s: %d hubs, genesis %s\n", n.ChainID, len(n.Hubs), n.Genesis.Short())
+				fmt.Fprintf(w, "joined %s: %s, genesis %s\n", n.ChainID, count(len(n.Hubs), "hub"), n.Genesis.Short())
+				if _, err := os.Stat(h.KeyDir()); err != nil {
+					fmt.Fprintln(w, "\nNext, make an account: fallow init")
+				}
 			})
 		},
 	}

@@ -49,6 +49,26 @@ func (a *app) withPurse(ctx context.Context, do func(*sdk.Purse) error) error {
 	return errors.Join(do(p), p.Close())
 }
 
+// onlooker dials the ledger without a key.
+func (a *app) onlooker(ctx context.Context) (c *ledger.Client, done func(), err error) {
+	h, err := a.homeDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := h.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := h.Network()
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, err = sdk.Dial(ctx, n, config, a.logger()); err != nil {
+		return nil, nil, err
+	}
+	return c, func() { _ = c.Close() }, nil // it only read
+}
+
 // balance is all that an account has, in every place.
 type balance struct {
 	Account  fallow.Account `json:"account"`

@@ -63,7 +63,7 @@ func newStatusCommand(a *app) *cobra.Command {
 				}
 				f.Hubs = append(f.Hubs, hub)
 			}
-			if dir, err := upDir(""); err == nil {
+			if dir, err := a.upDir(""); err == nil {
 				if r, err := local.Read(dir); err == nil && alive(r.PID) {
 					f.Local = &r
 				}
@@ -100,12 +100,6 @@ func newStatusCommand(a *app) *cobra.Command {
 }
 
 func newHubCommand(a *app) *cobra.Command {
-	c := &cobra.Command{
-		Use:   "hub",
-		Short: "Run a hub: rendezvous, relay and demand board in one",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
 	var settings sdk.HubSettings
 	initial := &cobra.Command{
 		Use:   "init",
@@ -161,7 +155,7 @@ func newHubCommand(a *app) *cobra.Command {
 				}
 				addrs = n.Hubs
 			}
-			var all []any
+			all := []any{}
 			var errs []error
 			for _, addr := range addrs {
 				s, err := sdk.HubStatus(c.Context(), addr)
@@ -174,7 +168,8 @@ func newHubCommand(a *app) *cobra.Command {
 					"demands": s.GetDemands(), "answers": s.GetAnswers(), "refused": s.GetRefused(),
 				})
 				if !a.json {
-					fmt.Fprintf(a.out, "%s\n  %d providers, %d demands, %d answers, %d refused\n", addr, s.GetProviders(), s.GetDemands(), s.GetAnswers(), s.GetRefused())
+					fmt.Fprintf(a.out, "%s\n  %s, %s, %s, %d refused\n", addr,
+						count(int(s.GetProviders()), "provider"), count(int(s.GetDemands()), "demand"), count(int(s.GetAnswers()), "answer"), s.GetRefused())
 				}
 			}
 			if a.json {
@@ -183,8 +178,9 @@ func newHubCommand(a *app) *cobra.Command {
 			return errors.Join(errs...)
 		},
 	}
-	c.AddCommand(initial, start, status)
-	return c
+	return group("hub", "Run a hub: rendezvous, relay and demand board in one", `Run a hub: rendezvous, relay and demand board in one. Providers hold a stream to
+it, tenants ask through it, and it relays to providers that cannot be reached. It
+keeps nothing and decides nothing: hubs are interchangeable.`, initial, start, status)
 }
 
 func newAuditCommand(a *app) *cobra.Command {

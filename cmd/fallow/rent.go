@@ -21,7 +21,7 @@ import (
 )
 
 func rentVerbs(a *app) []*cobra.Command {
-	return []*cobra.Command{newRunCommand(a), newJobsCommand(a), newJobCommand(a)}
+	return []*cobra.Command{newRunCommand(a), newJobsCommand(a), newJobCommand(a), newLeaseCommand(a)}
 }
 
 // withTenant opens the home's tenant for one verb.
@@ -154,7 +154,7 @@ func (a *app) runJob(ctx context.Context, t *sdk.Tenant, id client.JobID, quiet 
 	if err == nil {
 		report.Made, err = gather(ctx, t, id)
 	}
-	report.ask(context.WithoutCancel(ctx), t)
+	report.ask(context.WithoutCancel(ctx), t.Purse.Client)
 	if perr := a.print(report, report.print); perr != nil {
 		return perr
 	}

@@ -19,6 +19,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	home     string
+	words    string // file with the keyring's passphrase
 	json     bool
 	verbose  bool
 }
@@ -34,6 +35,7 @@ const (
 
 func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	a := &app{in: stdin, out: stdout, err: stderr}
+	cobra.EnableCommandSorting = false // verbs stand in the order in which they are used
 	root := &cobra.Command{
 		Use:   "fallow",
 		Short: "An open market for compute",
@@ -47,9 +49,11 @@ Begin here:
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
-		Args:                       cobra.NoArgs,
-		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
+		Version:                    version,
+		Args:                       noSuchVerb,
+		RunE:                       showHelp,
 	}
+	root.SetVersionTemplate("fallow {{.Version}}\n")
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -62,7 +66,8 @@ Begin here:
 		&cobra.Group{ID: groupMachine, Title: "This machine:"},
 	)
 	f := root.PersistentFlags()
-	f.StringVar(&a.home, "home", "", "folder of config, keys and state (default $FALLOW_HOME, else ~/.fallow)")
+	f.StringVar(&a.home, "home", "", "`folder` of config, keys and state (default $FALLOW_HOME, else ~/.fallow)")
+	f.StringVar(&a.words, "passphrase-file", "", "`file` (mode 0600) whose first line unlocks the keys")
 	f.BoolVar(&a.json, "json", false, "print facts as JSON")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to standard error")
 
@@ -82,37 +87,94 @@ Begin here:
 		}
 	}
 	root.AddCommand(newExitCodesTopic(), newManCommand(a))
-	root.SetHelpCommandGroupID(groupMachine)
+	root.SetHelpCommand(newHelpCommand())
 	root.SetCompletionCommandGroupID(groupMachine)
 	markUsage(root)
 	return root
 }
 
-// markUsage makes every complaint about arguments a usage failure.
+// markUsage makes every complaint about arguments a usage failure, and keeps
+// the shell from offering files where a verb takes none.
 func markUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error { return fail(exitUsage, check(c, args), "") }
+		if c.ValidArgsFunction == nil && !strings.Contains(c.Use, "FILE") {
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
 	}
 	for _, sub := range c.Commands() {
 		markUsage(sub)
 	}
 }
 
-// homeDir is the home of this call: the flag, the environment, the default;
-// and where the default has joined nothing while a local network stands in it,
-// that network's tenant.
-func (a *app) homeDir() (sdk.Home, error) {
-	if a.home != "" {
-		abs, err := filepath.Abs(a.home) // sandboxes run in folders of their own
-		return sdk.Home(abs), err
+// group is a verb that only holds others.
+func group(use, short, long string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long, Args: noSuchVerb, RunE: showHelp, SuggestionsMinimumDistance: 2}
+	c.AddCommand(verbs...)
+	return c
+}
+
+func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
+
+// noSuchVerb complains of a word that is no verb, and says which may be meant.
+func noSuchVerb(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	base, err := baseDir()
+	err := fmt.Errorf("%s has no verb %.40q", c.CommandPath(), args[0])
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fail(exitUsage, err, "did you mean: "+c.CommandPath()+" "+strings.Join(near, ", "))
+	}
+	return fail(exitUsage, err, "see: "+c.CommandPath()+" --help")
+}
+
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [VERB]",
+		Short:   "Explain a verb",
+		GroupID: groupMachine,
+		Example: `  fallow help run
+  fallow help provider init
+  fallow help exit-codes`,
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			at, _, err := c.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var names []string
+			for _, sub := range at.Commands() {
+				if sub.IsAvailableCommand() || sub.IsAdditionalHelpTopicCommand() {
+					names = append(names, sub.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			at, rest, err := c.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = noSuchVerb(at, rest)
+			}
+			if err != nil {
+				return err
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
+}
+
+// homeDir is the home of this call: the base, or, where nobody has made a home
+// of it while a local network stands in it, that network's tenant.
+func (a *app) homeDir() (sdk.Home, error) {
+	base, err := a.baseDir()
 	if err != nil {
 		return "", err
 	}
 	h := sdk.Home(base)
-	if _, err := os.Stat(h.NetworkFile()); err == nil {
-		return h, nil
+	for _, made := range []string{h.NetworkFile(), h.ConfigFile(), h.KeyDir()} {
+		if _, err := os.Stat(made); err == nil {
+			return h, nil
+		}
 	}
 	tenant := sdk.Home(filepath.Join(localDir(base), "tenant"))
 	if _, err := os.Stat(tenant.NetworkFile()); err == nil {
@@ -121,8 +183,12 @@ func (a *app) homeDir() (sdk.Home, error) {
 	return h, nil
 }
 
-// baseDir is $FALLOW_HOME or ~/.fallow.
-func baseDir() (string, error) {
+// baseDir is --home, $FALLOW_HOME or ~/.fallow; absolute, for sandboxes run in
+// folders of their own, and what a home's files say of paths stays true there.
+func (a *app) baseDir() (string, error) {
+	if a.home != "" {
+		return filepath.Abs(a.home)
+	}
 	if dir := os.Getenv("FALLOW_HOME"); dir != "" {
 		return filepath.Abs(dir)
 	}
@@ -145,6 +211,14 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	}
 	text(a.out)
 	return nil
+}
+
+// list is all as JSON wants it: [] where there is nothing, never null.
+func list[T any](all []T) []T {
+	if all == nil {
+		return []T{}
+	}
+	return all
 }
 
 // table writes rows in columns.

@@ -38,7 +38,7 @@ who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
-			if config.Dir, err = upDir(dir); err != nil {
+			if config.Dir, err = a.upDir(dir); err != nil {
 				return err
 			}
 			if config.Fallow, err = os.Executable(); err != nil {
@@ -72,7 +72,7 @@ func upDir(dir string) (string, error) {
 	if dir != "" {
 		return filepath.Abs(dir)
 	}
-	base, err := baseDir()
+	base, err := a.baseDir()
 	if err != nil {
 		return "", err
 	}
@@ -160,7 +160,7 @@ func newDownCommand(a *app) *cobra.Command {
 		Short: "End the local network; it goes on next time where it stopped",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir, err := upDir(dir)
+			dir, err := a.upDir(dir)
 			if err != nil {
 				return err
 			}
