@@ -174,9 +174,6 @@ func TestBondAboveAllCredits(t *testing.T) {
 	if _, err := r.Register(Block{}, "p1", 1<<62, listing(1)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := r.Unbond(Block{Time: 10}, "p1", 0); err == nil {
-		t.Fatal("exposed and leaving")
-	}
 	params, err := r.Params()
 	if err != nil {
 		t.Fatal(err)
