@@ -149,10 +149,10 @@ func (d *Daemon) reply(ctx context.Context, m *marketv1.Signed, send func(*hubv1
 // announcement is what hubs and clients learn of this provider.
 func (d *Daemon) announcement() *hubv1.Announcement {
 	c, _ := d.config()
-	total := d.capacity.usage().Total
+	lent := d.capacity.usage().Lent
 	a := &hubv1.Announcement{
 		Provider: string(c.Provider), NodeKey: d.node[:], Classes: []string{string(fallow.ClassWASM)}, Region: c.Region,
-		LargestSlot: &marketv1.Resources{MilliCpu: total.MilliCPU, MemoryBytes: total.Memory, DiskBytes: total.Disk, Gpus: total.GPUs, GpuModel: total.GPUModel},
+		LargestSlot: &marketv1.Resources{MilliCpu: lent.MilliCPU, MemoryBytes: lent.MemoryBytes, DiskBytes: lent.DiskBytes, Gpus: lent.GPUs, GpuModel: lent.GPUModel},
 		Addrs:       d.addrs(), Protocol: fallow.Protocol, Profiles: []string{spec.ProfileWASM1},
 	}
 	for _, at := range c.attributes() {

@@ -247,17 +247,29 @@ func (c *capacity) stop(id fallow.LeaseID) {
 
 // Usage is what is spoken for, for people.
 type Usage struct {
-	Slots       uint32           `json:"slots"`
-	SlotsHeld   uint32           `json:"slots_held"`
-	SlotsLeased uint32           `json:"slots_leased"`
-	Running     uint32           `json:"running"`
-	Total       market.Resources `json:"total"`
+	Slots       uint32 `json:"slots"`
+	SlotsHeld   uint32 `json:"slots_held"`
+	SlotsLeased uint32 `json:"slots_leased"`
+	Running     uint32 `json:"running"`
+	// Lent is what all slots share.
+	Lent Lent `json:"lent"`
 }
+
+// Lent is resources, for people.
+type Lent struct {
+	MilliCPU    uint32 `json:"milli_cpu"`
+	MemoryBytes uint64 `json:"memory_bytes"`
+	DiskBytes   uint64 `json:"disk_bytes"`
+	GPUs        uint32 `json:"gpus"`
+	GPUModel    string `json:"gpu_model,omitempty"`
+}
+
+func lentOf(r market.Resources) Lent { return Lent{r.MilliCPU, r.Memory, r.Disk, r.GPUs, r.GPUModel} }
 
 func (c *capacity) usage() Usage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := Usage{Slots: c.slots, Total: c.total}
+	u := Usage{Slots: c.slots, Lent: lentOf(c.total)}
 	for _, h := range c.holds {
 		u.SlotsHeld += h.slots
 	}

@@ -84,7 +84,7 @@ func (d *Daemon) diskShare(l *lease) uint64 {
 		return addCap(l.terms.Slot.Disk, l.terms.Slots)
 	}
 	u := d.capacity.usage()
-	return u.Total.Disk / uint64(max(u.Slots, 1)) * uint64(l.terms.Slots)
+	return u.Lent.DiskBytes / uint64(max(u.Slots, 1)) * uint64(l.terms.Slots)
 }
 
 // serveBlob serves the store, and small outputs out of the journal.

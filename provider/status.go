@@ -17,7 +17,6 @@ import (
 
 	"fallow.network"
 	"fallow.network/hardware"
-	"fallow.network/market"
 )
 
 //go:embed page.html
@@ -71,20 +70,20 @@ type HubStatus struct {
 
 // LeaseStatus is one lease at hand, in credits.
 type LeaseStatus struct {
-	ID        fallow.LeaseID   `json:"id"`
-	Tenant    fallow.Account   `json:"tenant"`
-	OpenedMS  int64            `json:"opened_unix_ms"`
-	Slots     uint32           `json:"slots"`
-	Slot      market.Resources `json:"slot"`
-	Connected bool             `json:"connected"`
-	Running   int              `json:"running"`
-	Pending   int              `json:"pending"`
-	Receipts  int              `json:"receipts"`
-	Gas       fallow.Gas       `json:"gas"`
-	Charged   fallow.Pico      `json:"charged"`
-	Vouched   fallow.Pico      `json:"vouched"`
-	Redeemed  fallow.Pico      `json:"redeemed"`
-	Ending    fallow.Reason    `json:"ending,omitempty"`
+	ID        fallow.LeaseID `json:"id"`
+	Tenant    fallow.Account `json:"tenant"`
+	OpenedMS  int64          `json:"opened_unix_ms"`
+	Slots     uint32         `json:"slots"`
+	Slot      Lent           `json:"slot"`
+	Connected bool           `json:"connected"`
+	Running   int            `json:"running"`
+	Pending   int            `json:"pending"`
+	Receipts  int            `json:"receipts"`
+	Gas       fallow.Gas     `json:"gas"`
+	Charged   fallow.Pico    `json:"charged"`
+	Vouched   fallow.Pico    `json:"vouched"`
+	Redeemed  fallow.Pico    `json:"redeemed"`
+	Ending    fallow.Reason  `json:"ending,omitempty"`
 }
 
 // Status takes stock.
@@ -140,7 +139,7 @@ func (l *lease) status() (s LeaseStatus, unpaid, unredeemed fallow.Pico) {
 	defer l.mu.Unlock()
 	unredeemed, _ = l.paid.Sub(l.redeemed)
 	return LeaseStatus{
-		ID: l.id, Tenant: l.tenant, OpenedMS: unixMS(l.opened), Slots: l.terms.Slots, Slot: l.terms.Slot, Connected: l.link != nil,
+		ID: l.id, Tenant: l.tenant, OpenedMS: unixMS(l.opened), Slots: l.terms.Slots, Slot: lentOf(l.terms.Slot), Connected: l.link != nil,
 		Running: len(l.tasks) - len(l.pending), Pending: len(l.pending), Receipts: len(l.receipts), Gas: l.gas,
 		Charged: l.charged, Vouched: l.paid, Redeemed: l.redeemed, Ending: l.over,
 	}, l.unpaid(), unredeemed
