@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"fallow.network"
 )
 
 // ChildVerb is the hidden argument under which a program runs ChildMain.
@@ -41,10 +39,7 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := confine(s.AddressSpace); err != nil {
 		return fmt.Errorf("confine: %w", err)
 	}
-	e, err := newEngine(ctx, s.Cache, s.Interpreted)
-	if err != nil {
-		return err
-	}
+	e := newEngine(s.Cache, s.Interpreted)
 	for {
 		var t Task
 		err := getFrame(in, &t)
@@ -56,10 +51,7 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 		var r reply
 		if r.Result, err = e.run(ctx, t); err != nil {
-			if !errors.As(err, &r.Abort) {
-				r.Abort = &Abort{Reason: fallow.ReasonAborted, Detail: err.Error()}
-			}
-			r.Result = Result{}
+			r = reply{Abort: blame(err)}
 		}
 		if err := putFrame(out, r); err != nil {
 			return fmt.Errorf("answer a task: %w", err)

@@ -2,9 +2,12 @@ package wasm
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
+	"runtime"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -12,14 +15,15 @@ import (
 
 	"fallow.network"
 	"fallow.network/meter"
-	"fallow.network/spec"
 )
 
 // The guest's clock begins here (2024-01-01T00:00:00Z) and moves by a
-// millisecond for each time it is asked: no run can tell fast from slow.
+// millisecond for each time it is asked, up to clockEnd (in 2262): no run can
+// tell fast from slow.
 const (
 	clockStart = 1_704_067_200_000_000_000
 	clockStep  = 1_000_000
+	clockEnd   = math.MaxInt64
 )
 
 // Bounds of one host call.
@@ -28,13 +32,26 @@ const (
 	maxSubscribes = 1024
 )
 
+const (
+	// pathByte is the gas of each byte of a path, and nodeGas of each file and
+	// folder that a rename or a listing goes over.
+	pathByte = 1
+	nodeGas  = 8
+	// callWaste is about what a host call leaves to the garbage collector, and
+	// maxWaste how much may gather before it runs.
+	callWaste = 256
+	maxWaste  = 32 << 20
+)
+
 // run is the state of one guest's run.
 type run struct {
 	task   Task
 	tree   *tree
+	inputs *inputs
 	fds    []*descriptor
 	clock  uint64
 	random *rand.ChaCha8
+	listed int // entries that open folders remember
 
 	stdin          *node
 	stdout, stderr *node
@@ -50,6 +67,9 @@ type run struct {
 	host     error  // the host ran out of something
 	exited   bool
 	exitCode uint32
+
+	table   [][]byte // of vectors, used again
+	scratch []byte
 }
 
 // descriptor is an open file or folder.
@@ -59,36 +79,33 @@ type descriptor struct {
 	flags  uint16
 	read   bool
 	write  bool
-	stream bool // stdin, stdout, stderr
-	names  []string
-	root   bool // the preopened folder
+	stream bool    // stdin, stdout, stderr
+	root   bool    // the preopened folder
+	begun  bool    // listed
+	list   []*node // a folder's entries when it was last listed from its beginning
 }
 
-func newRun(t Task) (*run, error) {
-	tr, err := newTree(t)
+func newRun(t Task, in *inputs) (*run, error) {
+	tr, err := newTree(t, in)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{task: t, tree: tr, clock: clockStart}
-	var seed [32]byte
-	copy(seed[:], t.Seed)
-	r.random = rand.NewChaCha8(seed)
-	r.stdin = &node{name: "stdin", readOnly: true, data: &content{}}
+	r := &run{task: t, tree: tr, inputs: in, clock: clockStart, random: rand.NewChaCha8(seed(t.Seed))}
+	r.stdin = &node{name: "stdin", readOnly: true}
 	if t.Stdin != nil {
-		host, found := t.Paths[*t.Stdin]
-		if !found {
-			tr.close()
+		path, known := t.Paths[*t.Stdin]
+		if !known {
 			return nil, abort(fallow.ReasonAborted, "stdin has no file here")
 		}
-		size, err := fileSize(host)
-		if err != nil {
-			tr.close()
+		r.stdin.input = &input{what: "stdin", path: path, digest: *t.Stdin, size: -1}
+		if err := in.ready(r.stdin.input); err != nil {
 			return nil, err
 		}
-		r.stdin = &node{name: "stdin", readOnly: true, host: host, hostSize: size}
 	}
-	r.stdout = &node{name: "stdout", data: &content{}, kind: areaOutput}
-	r.stderr = &node{name: "stderr", data: &content{}, kind: areaOutput}
+	stream := func(name string) *node {
+		return &node{name: name, data: &content{in: &tr.store}, kind: areaOutput}
+	}
+	r.stdout, r.stderr = stream("stdout"), stream("stderr")
 	r.fds = []*descriptor{
 		{node: r.stdin, read: true, stream: true},
 		{node: r.stdout, write: true, stream: true, flags: fdAppend},
@@ -98,16 +115,18 @@ func newRun(t Task) (*run, error) {
 	return r, nil
 }
 
-func (r *run) close() {
-	r.tree.close()
-	for _, n := range []*node{r.stdin, r.stdout, r.stderr} {
-		if n.data != nil {
-			n.data.close()
-		}
-		if n.opened != nil {
-			_ = n.opened.Close() // read only
-		}
+// seed is where the guest's random numbers begin: 32 bytes as they are, or the
+// digest of any other number of them.
+func seed(b []byte) [32]byte {
+	if len(b) == 32 {
+		return [32]byte(b)
 	}
+	return sha256.Sum256(b)
+}
+
+func (r *run) close() {
+	r.tree.store.close()
+	r.inputs.close()
 }
 
 // stop ends the guest from inside a host call.
@@ -141,9 +160,19 @@ func (r *run) charge(n int64) {
 
 func (r *run) chargeBytes(n uint64) { r.charge(meter.HostBytes(n)) }
 
+// sweep collects garbage from inside a host call. While a guest computes no
+// collection can run: it would wait for compiled code, which has no points to
+// stop at, and spin.
+func (r *run) sweep() {
+	if r.tree.store.waste += callWaste; r.tree.store.waste >= maxWaste {
+		r.tree.store.waste = 0
+		runtime.GC()
+	}
+}
+
 // now is the guest's clock; asking moves it.
 func (r *run) now() uint64 {
-	r.clock += clockStep
+	r.clock = min(r.clock+clockStep, clockEnd)
 	return r.clock
 }
 
@@ -161,15 +190,16 @@ func (r *run) putU64(at uint32, v uint64) bool {
 }
 
 // vectors reads an iovec array: places and lengths, and their sum.
-func (r *run) vectors(at, n uint32) ([][]byte, uint64, errno) {
+func (r *run) vectors(at, n uint32) ([][]byte, uint32, errno) {
 	if n > maxVectors {
 		return nil, 0, errnoInval
 	}
+	r.charge(int64(n))
 	table, okay := r.bytes(at, 8*n)
 	if !okay {
 		return nil, 0, errnoFault
 	}
-	out := make([][]byte, 0, n)
+	out := r.table[:0]
 	var sum uint64
 	for i := range n {
 		b, okay := r.bytes(binary.LittleEndian.Uint32(table[8*i:]), binary.LittleEndian.Uint32(table[8*i+4:]))
@@ -179,43 +209,46 @@ func (r *run) vectors(at, n uint32) ([][]byte, uint64, errno) {
 		out = append(out, b)
 		sum += uint64(len(b))
 	}
-	return out, sum, ok
+	r.table = out
+	if sum > math.MaxUint32 {
+		return nil, 0, errnoInval
+	}
+	return out, uint32(sum), ok
 }
 
-// text reads a string of the guest's.
+// text reads a path of the guest's.
 func (r *run) text(at, n uint32) (string, errno) {
 	if n > maxPathLen {
 		return "", errnoNameTooLong
 	}
+	r.charge(pathByte * int64(n))
 	b, okay := r.bytes(at, n)
 	if !okay {
 		return "", errnoFault
 	}
+	r.tree.store.waste += int64(n)
 	return string(b), ok
 }
 
 func (r *run) fd(n uint32) (*descriptor, errno) {
-	if int(n) >= len(r.fds) || r.fds[n] == nil {
+	if uint64(n) >= uint64(len(r.fds)) || r.fds[n] == nil {
 		return nil, errnoBadF
 	}
 	return r.fds[n], ok
 }
 
-// open gives the lowest free number to a descriptor.
-func (r *run) open(d *descriptor) (uint32, errno) {
-	d.node.opens++
+// vacant is the lowest free number for a descriptor.
+func (r *run) vacant() (int, errno) {
 	for i, have := range r.fds {
 		if have == nil {
-			r.fds[i] = d
-			return uint32(i), ok
+			return i, ok
 		}
 	}
 	if len(r.fds) >= maxFDs {
-		d.node.opens--
 		return 0, errnoMFile
 	}
-	r.fds = append(r.fds, d)
-	return uint32(len(r.fds) - 1), ok
+	r.fds = append(r.fds, nil)
+	return len(r.fds) - 1, ok
 }
 
 type runKey struct{}
@@ -234,8 +267,12 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 			return errors.New("no host function " + h.Name)
 		}
 		params, results := signature(h.Sig)
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, s []uint64) {
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, mod api.Module, s []uint64) {
 			r := ctx.Value(runKey{}).(*run)
+			if r.memory == nil {
+				r.memory = mod.ExportedMemory("memory")
+			}
+			r.sweep()
 			r.charge(h.Cost)
 			e := f(r, s)
 			if len(results) > 0 {
@@ -262,6 +299,3 @@ func signature(sig string) (params, results []api.ValueType) {
 	}
 	return params, results
 }
-
-// profileKnown says whether this runner runs a profile.
-func profileKnown(p string) bool { return p == spec.ProfileWASM1 }

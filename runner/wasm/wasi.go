@@ -47,16 +47,16 @@ func calls() map[string]call {
 		"path_filestat_set_times": (*run).pathTimes,
 		"path_link":               no(errnoNotSup),
 		"path_open":               (*run).pathOpen,
-		"path_readlink":           no(errnoInval),
+		"path_readlink":           (*run).pathReadLink,
 		"path_remove_directory":   (*run).pathRemoveDir,
 		"path_rename":             (*run).pathRename,
 		"path_symlink":            no(errnoNotSup),
 		"path_unlink_file":        (*run).pathUnlink,
 
-		"sock_accept":   no(errnoNotSock),
-		"sock_recv":     no(errnoNotSock),
-		"sock_send":     no(errnoNotSock),
-		"sock_shutdown": no(errnoNotSock),
+		"sock_accept":   (*run).socket,
+		"sock_recv":     (*run).socket,
+		"sock_send":     (*run).socket,
+		"sock_shutdown": (*run).socket,
 	}
 }
 
@@ -67,28 +67,35 @@ func fault(okay bool) errno {
 	return errnoFault
 }
 
+func listBytes(all []string) (size uint32) {
+	for _, v := range all {
+		size += uint32(len(v) + 1)
+	}
+	return size
+}
+
 // list writes pointers and null-terminated strings.
 func (r *run) list(all []string, s []uint64) errno {
-	pointers, at := uint32(s[0]), uint32(s[1])
-	for _, v := range all {
-		b, okay := r.bytes(at, uint32(len(v)+1))
-		if !okay || !r.putU32(pointers, at) {
-			return errnoFault
-		}
-		copy(b, v)
-		b[len(v)] = 0
-		at += uint32(len(v) + 1)
-		pointers += 4
+	size, count := listBytes(all), uint32(len(all))
+	r.chargeBytes(uint64(size) + 4*uint64(count))
+	at := uint32(s[1])
+	pointers, okay := r.bytes(uint32(s[0]), 4*count)
+	text, okay2 := r.bytes(at, size)
+	if !okay || !okay2 {
+		return errnoFault
+	}
+	for i, v := range all {
+		binary.LittleEndian.PutUint32(pointers[4*i:], at)
+		n := copy(text, v)
+		text[n] = 0
+		text = text[n+1:]
+		at += uint32(n + 1)
 	}
 	return ok
 }
 
 func (r *run) listSizes(all []string, s []uint64) errno {
-	size := 0
-	for _, v := range all {
-		size += len(v) + 1
-	}
-	return fault(r.putU32(uint32(s[0]), uint32(len(all))) && r.putU32(uint32(s[1]), uint32(size)))
+	return fault(r.putU32(uint32(s[0]), uint32(len(all))) && r.putU32(uint32(s[1]), listBytes(all)))
 }
 
 func (r *run) clockRes(s []uint64) errno {
@@ -127,70 +134,90 @@ func (r *run) procExit(s []uint64) errno {
 	return ok
 }
 
+// socket answers for all calls on sockets: there are none.
+func (r *run) socket(s []uint64) errno {
+	if _, e := r.fd(uint32(s[0])); e != ok {
+		return e
+	}
+	return errnoNotSock
+}
+
+// Sizes and tags of poll_oneoff.
+const (
+	subscriptionBytes = 48
+	eventBytes        = 32
+
+	pollClock = 0
+	pollRead  = 1
+	pollWrite = 2
+)
+
 // poll answers subscriptions: files are always ready; when only clocks are
-// asked for, the clock jumps to the nearest of them.
+// asked for, the clock jumps to the nearest of them. Events stand in the order
+// of the subscriptions.
 func (r *run) poll(s []uint64) errno {
-	in, out, n := uint32(s[0]), uint32(s[1]), uint32(s[2])
+	n := uint32(s[2])
 	if n == 0 || n > maxSubscribes {
 		return errnoInval
 	}
-	subs, okay := r.bytes(in, 48*n)
-	events, okay2 := r.bytes(out, 32*n)
+	r.chargeBytes(uint64(n) * (subscriptionBytes + eventBytes))
+	in, okay := r.bytes(uint32(s[0]), subscriptionBytes*n)
+	out, okay2 := r.bytes(uint32(s[1]), eventBytes*n)
 	if !okay || !okay2 {
 		return errnoFault
 	}
-	subs = append([]byte(nil), subs...) // the two may overlap
-	type timer struct {
-		i  uint32
-		at uint64
-	}
-	var timers []timer
-	var fired [][32]byte
-	event := func(i uint32, kind byte, e errno) {
-		var b [32]byte
-		copy(b[:8], subs[48*i:48*i+8])
-		binary.LittleEndian.PutUint16(b[8:], uint16(e))
-		b[10] = kind
-		fired = append(fired, b)
-	}
+	in = append([]byte(nil), in...) // the two may overlap
+	r.tree.store.waste += int64(len(in))
+	first, waits := uint64(clockEnd), true
 	for i := range n {
-		sub := subs[48*i : 48*i+48]
-		switch kind := sub[8]; kind {
-		case 0:
-			at := binary.LittleEndian.Uint64(sub[24:])
-			absolute := binary.LittleEndian.Uint16(sub[40:])&1 != 0
-			id := binary.LittleEndian.Uint32(sub[16:])
-			switch {
-			case id > 3:
-				event(i, kind, errnoInval)
-				continue
-			case !absolute:
-				at += r.clock
-			case id != 0:
-				at += clockStart
-			}
-			timers = append(timers, timer{i, at})
-		case 1, 2:
-			_, e := r.fd(binary.LittleEndian.Uint32(sub[16:]))
-			event(i, kind, e)
-		default:
-			event(i, kind, errnoInval)
-		}
+		at, is := r.timer(in[subscriptionBytes*i:])
+		first = min(first, at)
+		waits = waits && is
 	}
-	if len(fired) == 0 {
-		first := timers[0].at
-		for _, t := range timers {
-			first = min(first, t.at)
-		}
+	if waits {
 		r.clock = max(r.clock, first)
 	}
-	for _, t := range timers {
-		if t.at <= r.clock {
-			event(t.i, 0, ok)
+	fired := uint32(0)
+	for i := range n {
+		sub := in[subscriptionBytes*i:]
+		e := ok
+		switch sub[8] {
+		case pollClock:
+			at, is := r.timer(sub)
+			if is && at > r.clock {
+				continue
+			}
+			if !is {
+				e = errnoInval
+			}
+		case pollRead, pollWrite:
+			_, e = r.fd(binary.LittleEndian.Uint32(sub[16:]))
+		default:
+			e = errnoInval
 		}
+		event := out[eventBytes*fired : eventBytes*(fired+1)]
+		clear(event)
+		copy(event[:8], sub[:8])
+		binary.LittleEndian.PutUint16(event[8:], uint16(e))
+		event[10] = sub[8]
+		fired++
 	}
-	for i := range fired {
-		copy(events[32*i:], fired[i][:])
+	return fault(r.putU32(uint32(s[3]), fired))
+}
+
+// timer reads a subscription to a clock: when it fires, by the wall clock.
+func (r *run) timer(sub []byte) (at uint64, is bool) {
+	id := binary.LittleEndian.Uint32(sub[16:])
+	if sub[8] != pollClock || id > 3 {
+		return clockEnd, false
 	}
-	return fault(r.putU32(uint32(s[3]), uint32(len(fired))))
+	at = min(binary.LittleEndian.Uint64(sub[24:]), clockEnd)
+	absolute := binary.LittleEndian.Uint16(sub[40:])&1 != 0
+	switch {
+	case !absolute:
+		at += r.clock
+	case id != 0:
+		at += clockStart
+	}
+	return min(at, clockEnd), true
 }

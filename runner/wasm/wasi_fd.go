@@ -24,6 +24,7 @@ func (r *run) fdClose(s []uint64) errno {
 
 // shut lets a descriptor go; the file's bytes with it when it has no name.
 func (r *run) shut(d *descriptor) {
+	r.listed -= len(d.list)
 	d.node.opens--
 	r.tree.forget(d.node)
 }
@@ -49,8 +50,8 @@ func (r *run) fdRenumber(s []uint64) errno {
 func (d *descriptor) fileType() byte {
 	switch {
 	case d.stream:
-		return typeCharacter
-	case d.node.dir():
+		return typeUnknown // as a pipe: no terminal
+	case d.node.folder:
 		return typeDirectory
 	default:
 		return typeRegular
@@ -70,7 +71,7 @@ func (r *run) fdStat(s []uint64) errno {
 	b[0] = d.fileType()
 	binary.LittleEndian.PutUint16(b[2:], d.flags)
 	rights := uint64(allRights)
-	if d.stream || !d.node.dir() {
+	if !d.node.folder {
 		if !d.read {
 			rights &^= rightRead
 		}
@@ -79,7 +80,7 @@ func (r *run) fdStat(s []uint64) errno {
 		}
 	}
 	if d.stream {
-		rights &^= 1<<2 | 1<<5 // no seek, no tell: it is no file
+		rights &^= rightSeek | rightTell
 	}
 	binary.LittleEndian.PutUint64(b[8:], rights)
 	binary.LittleEndian.PutUint64(b[16:], allRights)
@@ -123,16 +124,14 @@ func (r *run) fdFileStat(s []uint64) errno {
 
 func (r *run) fdAllocate(s []uint64) errno {
 	d, e := r.fd(uint32(s[0]))
-	switch off, n := s[1], s[2]; {
-	case e != ok:
+	if e != ok {
 		return e
-	case n == 0 || off > math.MaxInt64 || n > math.MaxInt64-off:
-		return errnoInval
-	case int64(off+n) <= d.node.size():
-		return r.writable(d)
-	default:
-		return r.resize(d, int64(off+n))
 	}
+	off, n := s[1], s[2]
+	if n == 0 || off > math.MaxInt64 || n > math.MaxInt64-off {
+		return errnoInval
+	}
+	return r.resize(d, max(int64(off+n), d.node.size()))
 }
 
 func (r *run) fdSetSize(s []uint64) errno {
@@ -149,9 +148,9 @@ func (r *run) fdSetSize(s []uint64) errno {
 
 func (r *run) writable(d *descriptor) errno {
 	switch {
-	case d.node.dir():
+	case d.node.folder:
 		return errnoIsDir
-	case !d.write || d.node.readOnly || d.node.data == nil:
+	case !d.write:
 		return errnoBadF
 	default:
 		return ok
@@ -166,29 +165,31 @@ func (r *run) resize(d *descriptor, size int64) errno {
 	if d.stream {
 		return errnoInval
 	}
-	n := d.node
-	grow := size - n.data.size
-	r.chargeBytes(uint64(max(grow, 0)))
-	if e := r.book(n, grow); e != ok {
+	grow := size - d.node.data.size
+	if e := r.fits(d.node.kind, grow); e != ok {
 		return e
 	}
-	if grow < 0 {
-		r.tree.release(n, -grow)
-	}
-	if err := n.data.resize(r.tree.spill, size); err != nil {
-		r.stopHost(err)
-	}
-	n.changed = r.clock
+	r.chargeBytes(uint64(max(grow, 0)))
+	r.setSize(d.node, size)
 	return ok
 }
 
-// book counts growth: scratch that is full is an error that a guest can
+// setSize changes a size that fits and is paid for.
+func (r *run) setSize(n *node, size int64) {
+	r.tree.used[n.kind] += uint64(size - n.data.size)
+	if err := n.data.resize(size); err != nil {
+		r.stopHost(err)
+	}
+	n.changed = r.clock
+}
+
+// fits looks at a quota: scratch that is full is an error that a guest can
 // handle, outputs beyond their limit end the run.
-func (r *run) book(n *node, grow int64) errno {
-	if r.tree.reserve(n, grow) {
+func (r *run) fits(kind area, grow int64) errno {
+	if r.tree.fits(kind, grow) {
 		return ok
 	}
-	if n.kind == areaOutput {
+	if kind == areaOutput {
 		r.stopTrap(TrapOutput)
 	}
 	return errnoNoSpc
@@ -226,7 +227,7 @@ func (r *run) fdPread(s []uint64) errno {
 
 // readInto fills the vectors, short only at the file's end.
 func (r *run) readInto(d *descriptor, at, count uint32, off int64) (uint32, errno) {
-	if d.node.dir() {
+	if d.node.folder {
 		return 0, errnoIsDir
 	}
 	if !d.read {
@@ -236,19 +237,68 @@ func (r *run) readInto(d *descriptor, at, count uint32, off int64) (uint32, errn
 	if e != ok {
 		return 0, e
 	}
-	r.chargeBytes(sum)
-	var n uint32
-	for _, v := range vectors {
-		k, err := r.tree.read(d.node, v, off+int64(n))
-		if err != nil {
-			r.stopHost(err)
+	r.chargeBytes(uint64(sum))
+	n := 0
+	for len(vectors) > 0 {
+		together, size := group(vectors)
+		k := 0
+		if together == 1 {
+			k = r.readFile(d.node, vectors[0], off+int64(n))
+		} else {
+			b := r.gathered(size)
+			k = r.readFile(d.node, b, off+int64(n))
+			b = b[:k]
+			for _, v := range vectors[:together] {
+				b = b[copy(v, b):]
+			}
 		}
-		n += uint32(k)
-		if k < len(v) {
+		n += k
+		if k < size {
 			break
 		}
+		vectors = vectors[together:]
 	}
-	return n, ok
+	return uint32(n), ok
+}
+
+// maxGather is how many bytes of small vectors are moved in one go.
+const maxGather = 64 << 10
+
+// group is how many of the first vectors are moved together, and their bytes:
+// a guest that names a thousand of one byte must not cost a thousand system
+// calls.
+func group(vectors [][]byte) (n, size int) {
+	for n < len(vectors) && size+len(vectors[n]) <= maxGather {
+		size += len(vectors[n])
+		n++
+	}
+	if n == 0 {
+		return 1, len(vectors[0])
+	}
+	return n, size
+}
+
+func (r *run) gathered(n int) []byte {
+	if r.scratch == nil {
+		r.scratch = make([]byte, maxGather)
+	}
+	return r.scratch[:n]
+}
+
+// readFile reads of a file; short only at its end.
+func (r *run) readFile(n *node, p []byte, off int64) (k int) {
+	var err error
+	switch {
+	case len(p) == 0:
+	case n.data != nil:
+		k, err = n.data.readAt(p, off)
+	case n.input != nil:
+		k, err = r.inputs.readAt(n.input, p, off)
+	}
+	if err != nil {
+		r.stopHost(err)
+	}
+	return k
 }
 
 func (r *run) fdWrite(s []uint64) errno {
@@ -294,26 +344,37 @@ func (r *run) writeFrom(d *descriptor, at, count uint32, off int64) (uint32, err
 	if e != ok {
 		return 0, e
 	}
-	r.chargeBytes(sum)
-	if sum > math.MaxUint32 || off > math.MaxInt64-int64(sum) {
+	if off > math.MaxInt64-int64(sum) {
 		return 0, errnoFBig
 	}
-	n := d.node
-	grow := off + int64(sum) - n.data.size
-	if grow > int64(sum) { // the hole before it is written as well
-		r.chargeBytes(uint64(grow) - sum)
+	if sum == 0 {
+		return 0, ok
 	}
-	if e := r.book(n, grow); e != ok {
+	n := d.node
+	grow := max(off+int64(sum)-n.data.size, 0)
+	if e := r.fits(n.kind, grow); e != ok {
 		return 0, e
 	}
-	for _, v := range vectors {
-		if err := n.data.writeAt(r.tree.spill, v, off); err != nil {
+	// The hole before what is written is made as well.
+	r.chargeBytes(uint64(max(grow, int64(sum))))
+	r.tree.used[n.kind] += uint64(grow)
+	for len(vectors) > 0 {
+		together, size := group(vectors)
+		b := vectors[0]
+		if together > 1 {
+			b = r.gathered(size)[:0]
+			for _, v := range vectors[:together] {
+				b = append(b, v...)
+			}
+		}
+		if err := n.data.writeAt(b, off); err != nil {
 			r.stopHost(err)
 		}
-		off += int64(len(v))
+		off += int64(size)
+		vectors = vectors[together:]
 	}
 	n.changed = r.clock
-	return uint32(sum), ok
+	return sum, ok
 }
 
 func (r *run) fdSeek(s []uint64) errno {
@@ -323,7 +384,7 @@ func (r *run) fdSeek(s []uint64) errno {
 		return e
 	case d.stream:
 		return errnoSPipe
-	case d.node.dir():
+	case d.node.folder:
 		return errnoIsDir
 	}
 	base := int64(0)
@@ -379,14 +440,15 @@ func (r *run) prestatName(s []uint64) errno {
 	return ok
 }
 
-// fdReadDir lists a folder by name, as it was when it was first listed from
-// its beginning.
+// fdReadDir lists a folder by name, as it was when it was last listed from its
+// beginning; what is gone since is left out. A cookie is the place of the next
+// entry, "." and ".." being the first two.
 func (r *run) fdReadDir(s []uint64) errno {
 	d, e := r.fd(uint32(s[0]))
 	switch {
 	case e != ok:
 		return e
-	case !d.node.dir():
+	case !d.node.folder:
 		return errnoNotDir
 	}
 	size, cookie := uint32(s[2]), s[3]
@@ -395,35 +457,48 @@ func (r *run) fdReadDir(s []uint64) errno {
 	if !okay {
 		return errnoFault
 	}
-	if cookie == 0 || d.names == nil {
-		names := sortedNames(d.node)
-		r.chargeBytes(uint64(len(names)) * 64)
-		d.names = append([]string{".", ".."}, names...)
+	if cookie == 0 || !d.begun {
+		r.listed -= len(d.list)
+		d.list = nil
+		if r.listed+len(d.node.children) > maxListed {
+			return errnoNoMem
+		}
+		r.charge(nodeGas * int64(len(d.node.children)))
+		d.list = append([]*node(nil), d.node.children...)
+		d.begun = true
+		r.listed += len(d.list)
+		r.tree.store.waste += 8 * int64(len(d.list))
 	}
 	used := 0
-	for i := cookie; i < uint64(len(d.names)) && used < len(b); i++ {
-		name := d.names[i]
-		n := d.node
-		switch name {
-		case ".":
-		case "..":
+	for i := cookie; i < uint64(len(d.list))+2 && used < len(b); i++ {
+		n, name := d.node, "."
+		switch {
+		case i == 1:
+			name = ".."
 			if n.parent != nil {
 				n = n.parent
 			}
-		default:
-			if n = d.node.children[name]; n == nil {
-				n = &node{name: name} // gone since
+		case i > 1:
+			if n = d.list[i-2]; n.unlinked || n.parent != d.node {
+				continue
 			}
+			name = n.name
 		}
-		entry := make([]byte, 24, 24+len(name))
-		binary.LittleEndian.PutUint64(entry[0:], i+1)
-		binary.LittleEndian.PutUint64(entry[8:], n.ino)
-		binary.LittleEndian.PutUint32(entry[16:], uint32(len(name)))
-		entry[20] = typeRegular
-		if n.dir() {
-			entry[20] = typeDirectory
-		}
-		used += copy(b[used:], append(entry, name...))
+		used += copy(b[used:], r.entry(n, name, i+1))
 	}
 	return fault(r.putU32(uint32(s[4]), uint32(used)))
+}
+
+// entry is a directory entry and its name; the next one overwrites it.
+func (r *run) entry(n *node, name string, next uint64) []byte {
+	b := append(r.gathered(24), name...)
+	clear(b[:24])
+	binary.LittleEndian.PutUint64(b[0:], next)
+	binary.LittleEndian.PutUint64(b[8:], n.ino)
+	binary.LittleEndian.PutUint32(b[16:], uint32(len(name)))
+	b[20] = typeRegular
+	if n.folder {
+		b[20] = typeDirectory
+	}
+	return b
 }

@@ -1,250 +1,228 @@
 package wasm
 
-// at is the folder that a path call begins from, and its path.
-func (r *run) at(fd, path, n uint64) (*node, string, errno) {
+// at is where the path of a call leads.
+func (r *run) at(fd, path, n uint64) (place, errno) {
 	d, e := r.fd(uint32(fd))
 	if e != ok {
-		return nil, "", e
+		return place{}, e
 	}
-	if !d.node.dir() {
-		return nil, "", errnoNotDir
+	if !d.node.folder {
+		return place{}, errnoNotDir
 	}
 	p, e := r.text(uint32(path), uint32(n))
-	return d.node, p, e
+	if e != ok {
+		return place{}, e
+	}
+	return r.tree.walk(d.node, p)
+}
+
+// there is a place whose node exists.
+func (r *run) there(fd, path, n uint64) (place, errno) {
+	p, e := r.at(fd, path, n)
+	if e == ok && p.node == nil {
+		e = errnoNoEnt
+	}
+	return p, e
 }
 
 func (r *run) pathOpen(s []uint64) errno {
-	from, p, e := r.at(s[0], s[2], s[3])
+	p, e := r.at(s[0], s[2], s[3])
 	if e != ok {
 		return e
 	}
 	flags, rights, fdFlags := uint32(s[4]), s[5], uint16(s[7])
-	n, parent, name, e := r.tree.walk(from, p)
-	write := rights&rightWrite != 0
+	read, write := rights&rightRead != 0, rights&rightWrite != 0
+	n := p.node
 	switch {
-	case e == errnoNoEnt && parent != nil && flags&oCreate != 0:
-		if parent.readOnly {
-			return errnoROFS
-		}
-		if flags&oDirectory != 0 {
-			return errnoInval
-		}
-		if r.tree.streams(parent, name) {
-			return errnoPerm
-		}
-		if r.tree.nodes >= maxNodes {
-			return errnoNoSpc
-		}
-		n = r.tree.add(parent, name, false)
-		n.data = &content{}
-		n.changed = r.clock
-	case e != ok:
-		return e
+	case n == nil && flags&oCreate == 0:
+		return errnoNoEnt
+	case flags&(oCreate|oDirectory) == oCreate|oDirectory:
+		return errnoInval
+	case n == nil && p.folder:
+		return errnoIsDir
+	case n == nil:
+		e = r.room(p, &node{})
 	case flags&(oCreate|oExclusive) == oCreate|oExclusive:
 		return errnoExist
-	case n.dir():
-		if flags&(oCreate|oTruncate) != 0 {
-			return errnoIsDir
-		}
-		write = false
+	case n.folder && (flags&(oCreate|oTruncate) != 0 || write && flags&oDirectory == 0):
+		return errnoIsDir
+	case n.folder:
 	case flags&oDirectory != 0:
 		return errnoNotDir
-	case n.readOnly && flags&oTruncate != 0:
+	case n.readOnly && (write || flags&oTruncate != 0):
 		return errnoROFS
-	case n.readOnly && write && rights&rightRead == 0:
-		return errnoROFS
-	case n.readOnly:
-		write = false
 	}
-	d := &descriptor{node: n, flags: fdFlags & (fdAppend | fdNonblock), read: true, write: write}
-	if !n.dir() && rights&(rightRead|rightWrite) == rightWrite {
-		d.read = false
-	}
-	if flags&oTruncate != 0 && !n.dir() && n.data != nil && n.data.size > 0 {
-		if e := r.resize(&descriptor{node: n, write: true}, 0); e != ok {
-			return e
-		}
-	}
-	fd, e := r.open(d)
 	if e != ok {
 		return e
 	}
-	return fault(r.putU32(uint32(s[8]), fd))
+	fd, e := r.vacant()
+	if e != ok {
+		return e
+	}
+	if n == nil {
+		n = r.tree.node(p.name, false)
+		n.data = &content{in: &r.tree.store}
+		r.put(p, n)
+	} else if flags&oTruncate != 0 && n.size() > 0 {
+		r.setSize(n, 0)
+	}
+	n.opens++
+	r.fds[fd] = &descriptor{node: n, flags: fdFlags & (fdAppend | fdNonblock), read: read || !write, write: write && !n.folder}
+	return fault(r.putU32(uint32(s[8]), uint32(fd)))
+}
+
+// room says whether a new node can stand at a place.
+func (r *run) room(p place, n *node) errno {
+	if e := r.tree.admit(p.parent, p.name, n); e != ok {
+		return e
+	}
+	if r.tree.nodes >= maxNodes {
+		return errnoNoSpc
+	}
+	return ok
+}
+
+// put makes a new node.
+func (r *run) put(p place, n *node) {
+	n.kind, n.changed, p.parent.changed = p.parent.kind, r.clock, r.clock
+	r.tree.link(p.parent, n)
 }
 
 func (r *run) pathStat(s []uint64) errno {
-	from, p, e := r.at(s[0], s[2], s[3])
-	if e != ok {
-		return e
-	}
-	n, _, _, e := r.tree.walk(from, p)
+	p, e := r.there(s[0], s[2], s[3])
 	if e != ok {
 		return e
 	}
 	kind := byte(typeRegular)
-	if n.dir() {
+	if p.node.folder {
 		kind = typeDirectory
 	}
-	return r.stat(uint32(s[4]), n, kind)
+	return r.stat(uint32(s[4]), p.node, kind)
 }
 
 func (r *run) pathTimes(s []uint64) errno {
-	from, p, e := r.at(s[0], s[2], s[3])
-	if e != ok {
-		return e
-	}
-	_, _, _, e = r.tree.walk(from, p)
+	_, e := r.there(s[0], s[2], s[3])
 	return e
 }
 
+// pathReadLink finds no links, for there are none.
+func (r *run) pathReadLink(s []uint64) errno {
+	if _, e := r.there(s[0], s[1], s[2]); e != ok {
+		return e
+	}
+	return errnoInval
+}
+
 func (r *run) pathMakeDir(s []uint64) errno {
-	from, p, e := r.at(s[0], s[1], s[2])
-	if e != ok {
-		return e
-	}
-	_, parent, name, e := r.tree.walk(from, p)
-	switch {
-	case e == ok:
-		return errnoExist
-	case e != errnoNoEnt || parent == nil:
-		return e
-	case parent.readOnly:
-		return errnoROFS
-	case r.tree.nodes >= maxNodes || depth(parent) >= maxDepth:
-		return errnoNoSpc
-	}
-	if r.tree.streams(parent, name) {
-		return errnoPerm
-	}
-	r.tree.add(parent, name, true).changed = r.clock
-	return ok
-}
-
-// maxDepth bounds nested folders, and so the recursion of those who walk them.
-const maxDepth = 64
-
-func depth(n *node) (d int) {
-	for ; n != nil; n = n.parent {
-		d++
-	}
-	return d
-}
-
-func (r *run) pathRemoveDir(s []uint64) errno {
-	from, p, e := r.at(s[0], s[1], s[2])
-	if e != ok {
-		return e
-	}
-	n, parent, _, e := r.tree.walk(from, p)
+	p, e := r.at(s[0], s[1], s[2])
 	switch {
 	case e != ok:
 		return e
-	case !n.dir():
+	case p.node != nil:
+		return errnoExist
+	}
+	if e := r.room(p, &node{folder: true}); e != ok {
+		return e
+	}
+	r.put(p, r.tree.node(p.name, true))
+	return ok
+}
+
+func (r *run) pathRemoveDir(s []uint64) errno {
+	p, e := r.there(s[0], s[1], s[2])
+	switch {
+	case e != ok:
+		return e
+	case !p.node.folder:
 		return errnoNotDir
-	case parent == nil || parent.readOnly:
+	case p.node.unlinked:
+		return errnoNoEnt
+	case p.parent == nil || p.parent.readOnly:
 		return errnoROFS
-	case len(n.children) > 0:
+	case len(p.node.children) > 0:
 		return errnoNotEmpty
 	}
-	r.tree.unlink(n)
+	r.tree.unlink(p.node)
+	p.parent.changed = r.clock
 	return ok
 }
 
 func (r *run) pathUnlink(s []uint64) errno {
-	from, p, e := r.at(s[0], s[1], s[2])
-	if e != ok {
-		return e
-	}
-	n, parent, _, e := r.tree.walk(from, p)
+	p, e := r.there(s[0], s[1], s[2])
 	switch {
 	case e != ok:
 		return e
-	case n.dir():
+	case p.node.folder:
 		return errnoIsDir
-	case parent.readOnly:
+	case p.parent.readOnly:
 		return errnoROFS
 	}
-	r.tree.unlink(n)
+	r.tree.unlink(p.node)
+	p.parent.changed = r.clock
 	return ok
 }
 
 func (r *run) pathRename(s []uint64) errno {
-	from, p, e := r.at(s[0], s[1], s[2])
+	from, e := r.there(s[0], s[1], s[2])
 	if e != ok {
 		return e
 	}
-	to, q, e := r.at(s[3], s[4], s[5])
+	to, e := r.at(s[3], s[4], s[5])
 	if e != ok {
 		return e
 	}
-	n, parent, _, e := r.tree.walk(from, p)
-	if e != ok {
-		return e
-	}
-	old, into, name, e := r.tree.walk(to, q)
-	if e != ok && (e != errnoNoEnt || into == nil) {
-		return e
-	}
+	n, old := from.node, to.node
 	switch {
-	case parent == nil || into == nil || parent.readOnly || into.readOnly:
+	case from.parent == nil || from.parent.readOnly || to.parent == nil || to.parent.readOnly:
 		return errnoROFS
+	case n.unlinked:
+		return errnoNoEnt
 	case old == n:
 		return ok
-	case r.tree.streams(into, name):
-		return errnoPerm
-	case n.dir() && (depth(into)+height(n) > maxDepth || within(into, n)):
+	case n.folder && within(to.parent, n):
 		return errnoInval
-	case old != nil && old.dir() && !n.dir():
+	case to.folder && !n.folder:
+		return errnoNotDir
+	case old != nil && old.folder && !n.folder:
 		return errnoIsDir
-	case old != nil && !old.dir() && n.dir():
+	case old != nil && !old.folder && n.folder:
 		return errnoNotDir
 	case old != nil && len(old.children) > 0:
 		return errnoNotEmpty
+	case n.folder && n.kind != to.parent.kind:
+		// Bytes would change quotas, and how many isn't told to the caller.
+		return errnoXDev
 	}
-	if n.kind != into.kind {
-		// Bytes would change quotas: a copy says what it costs, a rename can't.
-		if n.dir() {
-			return errnoNotSup
-		}
-		if e := r.rebook(n, into.kind); e != ok {
+	r.charge(nodeGas * int64(n.below))
+	if e := r.tree.admit(to.parent, to.name, n); e != ok {
+		return e
+	}
+	if n.kind != to.parent.kind {
+		if e := r.rebook(n, old, to.parent.kind); e != ok {
 			return e
 		}
 	}
 	if old != nil {
 		r.tree.unlink(old)
 	}
-	delete(parent.children, n.name)
-	n.name, n.parent = name, into
-	into.children[name] = n
+	r.tree.cut(n)
+	n.name, n.kind = to.name, to.parent.kind
+	r.tree.link(to.parent, n)
+	from.parent.changed, to.parent.changed = r.clock, r.clock
 	return ok
 }
 
-// rebook moves a file's bytes from one quota to another.
-func (r *run) rebook(n *node, to area) errno {
-	was := n.kind
-	n.kind = to
-	if e := r.book(n, n.data.size); e != ok {
-		n.kind = was
+// rebook moves a file's bytes from one quota to another, before it takes the
+// place of an old file.
+func (r *run) rebook(n, old *node, to area) errno {
+	grow := n.data.size
+	if old != nil && old.opens == 0 {
+		grow -= old.data.size
+	}
+	if e := r.fits(to, grow); e != ok {
 		return e
 	}
-	r.tree.used[was] -= uint64(n.data.size)
+	r.tree.used[n.kind] -= uint64(n.data.size)
+	r.tree.used[to] += uint64(n.data.size)
 	return ok
-}
-
-// within says whether n lies in folder or is it.
-func within(n, folder *node) bool {
-	for ; n != nil; n = n.parent {
-		if n == folder {
-			return true
-		}
-	}
-	return false
-}
-
-func height(n *node) int {
-	h := 0
-	for _, c := range n.children {
-		h = max(h, height(c))
-	}
-	return h + 1
 }

@@ -1,0 +1,199 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+
+	"fallow.network"
+	"fallow.network/meter"
+	"fallow.network/receipt"
+)
+
+// run instantiates the module and calls it.
+func (p *program) run(ctx context.Context, r *run) (Result, error) {
+	ctx = context.WithValue(ctx, runKey{}, r)
+	ctx = experimental.WithMemoryAllocator(ctx, allocator{r.task.Limits.Memory})
+	mod, err := p.instantiate(ctx)
+	if mod != nil {
+		defer mod.Close(ctx) //nolint:errcheck // it holds nothing but memory
+	}
+	var broken *noInstance
+	switch {
+	case errors.As(err, &broken):
+		return Result{}, err
+	case err != nil && r.task.Bare: // its start function has run
+		return r.outcome(err)
+	case err != nil:
+		return Result{}, abort(fallow.ReasonModuleRefused, "the module can't be instantiated: %s", clip(err.Error()))
+	}
+	if !r.task.Bare {
+		if err := r.meterWith(mod); err != nil {
+			return Result{}, err
+		}
+		if p.start {
+			_, err = mod.ExportedFunction(meter.ExportStart).Call(ctx)
+		}
+	}
+	if err == nil {
+		start := mod.ExportedFunction("_start")
+		if start == nil {
+			return Result{}, abort(fallow.ReasonModuleRefused, "the module exports no _start: it is no WASI command")
+		}
+		_, err = start.Call(ctx)
+	}
+	return r.outcome(err)
+}
+
+// noInstance is a host that can't give a module what it was granted.
+type noInstance struct{ what any }
+
+func (n *noInstance) Error() string { return fmt.Sprintf("no room for the guest here: %v", n.what) }
+
+// instantiate turns the engine's panic over memory that it didn't get into an
+// error: the machine's failure and not the module's.
+func (p *program) instantiate(ctx context.Context) (mod api.Module, err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			mod, err = nil, &noInstance{what}
+		}
+	}()
+	return p.rt.InstantiateModule(ctx, p.module, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+}
+
+// meterWith sets the module's counters from the task's limits.
+func (r *run) meterWith(mod api.Module) error {
+	for _, g := range []struct {
+		to   *api.MutableGlobal
+		name string
+	}{{&r.reserve, meter.ExportReserve}, {&r.quantum, meter.ExportQuantum}, {&r.depth, meter.ExportDepth}} {
+		global, is := mod.ExportedGlobal(g.name).(api.MutableGlobal)
+		if !is {
+			return fmt.Errorf("the metered module has no %s", g.name)
+		}
+		*g.to = global
+	}
+	slots := r.task.Limits.StackDepth
+	if slots == 0 {
+		slots = meter.DefaultStackSlots
+	}
+	r.metered = true
+	r.account = meter.Open(r.task.Limits.Gas)
+	r.reserve.Set(uint64(r.account.Reserve))
+	r.quantum.Set(uint64(r.account.Quantum))
+	r.depth.Set(uint64(min(slots, math.MaxInt32)))
+	return nil
+}
+
+// gas is what the run used.
+func (r *run) gas(trapped bool) fallow.Gas {
+	if !r.metered {
+		return 0
+	}
+	r.account.Reserve, r.account.Quantum = int64(r.reserve.Get()), int64(r.quantum.Get())
+	if trapped {
+		return r.account.Trapped()
+	}
+	return r.account.Used()
+}
+
+// engineTraps are the engine's words for traps.
+var engineTraps = []struct{ text, word string }{
+	{"wasm error: unreachable", TrapUnreachable},
+	{"wasm error: out of bounds memory access", TrapMemory},
+	{"wasm error: invalid table access", TrapTable},
+	{"wasm error: indirect call type mismatch", TrapSignature},
+	{"wasm error: integer overflow", TrapOverflow},
+	{"wasm error: integer divide by zero", TrapDivide},
+	{"wasm error: invalid conversion to integer", TrapConversion},
+}
+
+// outcome reads how the guest ended. What isn't an exit or a trap that every
+// engine has is an abort, the engine's own stack overflow too.
+func (r *run) outcome(err error) (Result, error) {
+	var exit *sys.ExitError
+	stopped := errors.As(err, &exit)
+	switch {
+	case r.host != nil:
+		return Result{}, r.host
+	case err == nil, stopped && r.exited:
+		return Result{Outcome: receipt.Exited, ExitCode: r.exitCode, Gas: r.gas(false)}, nil
+	case stopped && r.trap != "":
+		return r.trapped(r.trap), nil
+	case r.metered && int64(r.reserve.Get()) < 0:
+		return r.trapped(TrapOutOfGas), nil
+	case r.metered && int32(r.depth.Get()) < 0:
+		return r.trapped(TrapStack), nil
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	for _, w := range engineTraps {
+		if strings.HasSuffix(text, w.text) {
+			return r.trapped(w.word), nil
+		}
+	}
+	return Result{}, abort(fallow.ReasonAborted, "the engine gave up: %s", clip(text))
+}
+
+func (r *run) trapped(word string) Result {
+	return Result{Outcome: receipt.Trapped, Trap: word, Gas: r.gas(true)}
+}
+
+// collect gathers what the guest left, few bytes in the result itself and the
+// rest as files in the task's folder.
+func (r *run) collect() ([]Output, error) {
+	type left struct {
+		path string
+		data *content
+	}
+	var all []left
+	for _, n := range r.tree.outputs() {
+		all = append(all, left{n.outPath(), n.data})
+	}
+	for _, n := range []*node{r.stderr, r.stdout} {
+		if n.data.size > 0 {
+			all = append(all, left{n.name, n.data})
+		}
+	}
+	slices.SortFunc(all, func(a, b left) int { return strings.Compare(a.path, b.path) })
+	list := make([]Output, len(all))
+	small := 0
+	for i, l := range all {
+		o := Output{Output: receipt.Output{Path: l.path, Size: uint64(l.data.size)}}
+		var err error
+		if !l.data.spilled && small+len(l.data.mem) <= maxSmall {
+			small += len(l.data.mem)
+			o.Small = l.data.mem
+			o.Digest = fallow.Sum(o.Small)
+		} else if o.File, o.Digest, err = r.export(i, l.data); err != nil {
+			return nil, err
+		}
+		list[i] = o
+	}
+	return list, nil
+}
+
+// export writes an output to a file of the host's.
+func (r *run) export(i int, c *content) (string, fallow.Digest, error) {
+	if err := os.MkdirAll(r.task.Out, 0o700); err != nil {
+		return "", fallow.Digest{}, fmt.Errorf("keep an output: %w", err)
+	}
+	at := r.task.outputFile(i)
+	f, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", fallow.Digest{}, fmt.Errorf("keep an output: %w", err)
+	}
+	d, err := c.copyTo(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fallow.Digest{}, fmt.Errorf("keep an output: %w", err)
+	}
+	return at, d, nil
+}
