@@ -50,7 +50,8 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 	}
 	err = rc.Accept(receipt.Expected{
 		Lease: m.lease, Workload: r.rec.Workload, Task: id.task, Attempt: id.attempt,
-		Input: receipt.InputDigest(r.task(id)), Profile: r.rec.workload.Profile, Gas: r.rec.workload.Limits.Gas, Terms: st.lease.offer.Terms,
+		Input: receipt.InputDigest(r.task(id)), Profile: r.rec.workload.Profile,
+		Gas: r.rec.workload.Limits.Gas, Output: r.rec.workload.Limits.OutputBytes, Terms: st.lease.offer.Terms,
 	})
 	if err != nil {
 		r.lose(ctx, id, fallow.ReasonMalformed, firstLine(err), now)

@@ -133,7 +133,13 @@ func TestReceiptBounds(t *testing.T) {
 		"dot":           func(r *Receipt) { r.Outputs[0].Path = "." },
 		"backslash":     func(r *Receipt) { r.Outputs[0].Path = `a\b` },
 		"long":          func(r *Receipt) { r.Outputs[0].Path = strings.Repeat("a", MaxPath+1) },
-		"digest":        func(r *Receipt) { r.Output = fallow.Sum(nil) },
+		"long name":     func(r *Receipt) { r.Outputs[0].Path = "a/" + strings.Repeat("b", MaxName+1) },
+		"below a file":  func(r *Receipt) { r.Outputs[1].Path = "a/b" },
+		"far below":     func(r *Receipt) { r.Outputs[1].Path = "a/b/c" },
+		"not next to": func(r *Receipt) {
+			r.Outputs = append(r.Outputs[:1], Output{Path: "a-", Digest: fallow.Sum(nil)}, Output{Path: "a/b", Digest: fallow.Sum(nil)})
+		},
+		"digest": func(r *Receipt) { r.Output = fallow.Sum(nil) },
 	}
 	for name, change := range tests {
 		r := sample()
@@ -151,8 +157,9 @@ func TestReceiptBounds(t *testing.T) {
 
 func TestAccept(t *testing.T) {
 	r := sample()
+	r.Outputs[1].Size = 5
 	e := Expected{
-		Lease: 1, Workload: r.Workload, Task: 2, Attempt: 1, Input: r.Input, Profile: "p", Gas: 2_000_000,
+		Lease: 1, Workload: r.Workload, Task: 2, Attempt: 1, Input: r.Input, Profile: "p", Gas: 2_000_000, Output: 6,
 		Terms: market.Terms{GasPrice: fallow.PicoOf(2), TaskFee: fallow.PicoOf(2)},
 	}
 	if err := r.Accept(e); err != nil {
@@ -165,6 +172,7 @@ func TestAccept(t *testing.T) {
 		"input":   func(e *Expected) { e.Input = fallow.Digest{} },
 		"profile": func(e *Expected) { e.Profile = "q" },
 		"gas":     func(e *Expected) { e.Gas = 1_999_999 },
+		"output":  func(e *Expected) { e.Output = 5 },
 		"charge":  func(e *Expected) { e.Terms.TaskFee = fallow.PicoOf(1) },
 	}
 	for name, change := range tests {

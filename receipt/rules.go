@@ -16,13 +16,14 @@ type Expected struct {
 	Input    fallow.Digest
 	Profile  string
 	Gas      fallow.Gas // the task's limit; zero is none
+	Output   uint64     // the task's limit on bytes of outputs; zero is none
 	Terms    market.Terms
 }
 
 // Accept says why a receipt does not answer what was asked: another lease,
-// task or input, another profile, more gas than the limit, or another charge
-// than the terms make of its gas. Whether the result is right is verify's to
-// say.
+// task or input, another profile, more gas or bytes than the limits, or another
+// charge than the terms make of its gas. Whether the result is right is
+// verify's to say.
 func (r Receipt) Accept(e Expected) error {
 	switch {
 	case r.Lease != e.Lease:
@@ -36,6 +37,14 @@ func (r Receipt) Accept(e Expected) error {
 		return malformed("receipt under profile %q, not %q", r.Profile, e.Profile)
 	case e.Gas > 0 && r.Gas > e.Gas:
 		return malformed("receipt over %d gas, above the limit of %d", r.Gas, e.Gas)
+	}
+	if left := e.Output; left > 0 {
+		for _, o := range r.Outputs {
+			if o.Size > left {
+				return malformed("receipt over outputs above the limit of %d bytes", e.Output)
+			}
+			left -= o.Size
+		}
 	}
 	charge, err := Charge(e.Terms, r.Gas)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 // Bounds of what comes from outside.
 const (
 	MaxOutputs  = 1024
-	MaxPath     = 512
+	MaxPath     = 512 // bytes of an output's path
+	MaxName     = 255 // bytes of each name in it, as file systems have it
 	MaxTrap     = 128
 	MaxReceipts = 1 << 24 // under one voucher
 )
@@ -99,10 +100,42 @@ func (o Output) Check() error {
 	switch {
 	case len(o.Path) > MaxPath || o.Path == "." || !fs.ValidPath(o.Path) || strings.ContainsAny(o.Path, "\x00\\"):
 		return malformed("output path %.80q: want a clean relative path of at most %d bytes", o.Path, MaxPath)
+	case longName(o.Path):
+		return malformed("output path %.80q: want names of at most %d bytes", o.Path, MaxName)
 	case o.Digest.IsZero():
 		return malformed("output %.80q without a digest", o.Path)
 	case o.Size > market.MaxBytes:
 		return malformed("output %.80q of %d bytes is above %d", o.Path, o.Size, uint64(market.MaxBytes))
+	}
+	return nil
+}
+
+func longName(path string) bool {
+	for name := range strings.SplitSeq(path, "/") {
+		if len(name) > MaxName {
+			return true
+		}
+	}
+	return false
+}
+
+// checkOutputs says what keeps outputs from being files side by side: a bad
+// one, one out of order or twice, or one that lies below another.
+func checkOutputs(outputs []Output) error {
+	files := make(map[string]bool, len(outputs))
+	for i, o := range outputs {
+		if err := o.Check(); err != nil {
+			return err
+		}
+		if i > 0 && outputs[i-1].Path >= o.Path {
+			return malformed("outputs out of order at %.80q", o.Path)
+		}
+		for at, c := range o.Path {
+			if c == '/' && files[o.Path[:at]] {
+				return malformed("output %.80q lies below output %.80q", o.Path, o.Path[:at])
+			}
+		}
+		files[o.Path] = true
 	}
 	return nil
 }
@@ -128,13 +161,8 @@ func (r Receipt) Check() error {
 	case r.Started <= 0 || r.Ended < r.Started:
 		return malformed("receipt that ends at %d before it starts at %d", r.Ended, r.Started)
 	}
-	for i, o := range r.Outputs {
-		if err := o.Check(); err != nil {
-			return err
-		}
-		if i > 0 && r.Outputs[i-1].Path >= o.Path {
-			return malformed("outputs out of order at %.80q", o.Path)
-		}
+	if err := checkOutputs(r.Outputs); err != nil {
+		return err
 	}
 	if got := OutputDigest(r.Outputs); got != r.Output {
 		return malformed("outputs hash to %s and not to %s", got.Short(), r.Output.Short())
