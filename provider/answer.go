@@ -24,6 +24,7 @@ const (
 	maxAnswers  = 4096
 	maxTenants  = 4096
 	maxDeclines = 64
+	maxAsking   = 32
 	// staleHead is how long the ledger may be silent before offers stop: a
 	// last height counted from an old block may be over already.
 	staleHead = 30 * time.Second
@@ -36,11 +37,12 @@ const (
 
 // desk answers demands: each once, whichever way it comes.
 type desk struct {
-	once singleflight.Group
+	once   singleflight.Group
+	asking chan struct{} // a token for each escrow that is being looked up
 
 	mu       sync.Mutex
 	answers  map[fallow.Digest]sealed
-	limits   map[fallow.Account]*rate.Limiter
+	limits   map[string]*rate.Limiter // by tenant and by peer
 	escrows  map[fallow.Account]escrow
 	declines []DeclineRecord // newest last
 	counts   map[fallow.Reason]int
@@ -65,7 +67,7 @@ type DeclineRecord struct {
 }
 
 func newDesk() *desk {
-	return &desk{answers: map[fallow.Digest]sealed{}, limits: map[fallow.Account]*rate.Limiter{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
+	return &desk{asking: make(chan struct{}, maxAsking), answers: map[fallow.Digest]sealed{}, limits: map[string]*rate.Limiter{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
 }
 
 // answer opens a demand and seals what this provider says to it. An error
@@ -143,7 +145,7 @@ func (d *Daemon) addrs() []string {
 func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand market.Demand) (market.Signed, *Decline) {
 	now := d.now()
 	height, seen := d.head()
-	if !d.desk.allow(demand.Tenant, c.Offers.PerSecond, now) {
+	if !d.desk.allow(string(demand.Tenant), c.Offers.PerSecond, now) {
 		return market.Signed{}, decline(fallow.ReasonRateLimited, "at most %v demands a second are answered", c.Offers.PerSecond)
 	}
 	s, no := d.situation(ctx, c, demand, now)
@@ -252,7 +254,16 @@ func (d *Daemon) escrow(ctx context.Context, tenant fallow.Account, now time.Tim
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	v, err, _ := d.desk.once.Do("escrow "+string(tenant), func() (any, error) { return d.deps.Books.Escrow(ctx, tenant) })
+	v, err, _ := d.desk.once.Do("escrow "+string(tenant), func() (any, error) {
+		// Strangers without number must not swamp the ledger's node.
+		select {
+		case d.desk.asking <- struct{}{}:
+			defer func() { <-d.desk.asking }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return d.deps.Books.Escrow(ctx, tenant)
+	})
 	if err != nil {
 		if ok && now.Sub(e.at) < escrowKept {
 			return e.account, nil
@@ -291,16 +302,16 @@ func (k *desk) keep(id fallow.Digest, a sealed, now fallow.Time) {
 	k.answers[id] = a
 }
 
-func (k *desk) allow(tenant fallow.Account, perSecond float64, now time.Time) bool {
+func (k *desk) allow(who string, perSecond float64, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	l := k.limits[tenant]
+	l := k.limits[who]
 	if l == nil {
 		if len(k.limits) >= maxTenants {
 			clear(k.limits)
 		}
 		l = rate.NewLimiter(rate.Limit(perSecond), max(1, int(2*perSecond)))
-		k.limits[tenant] = l
+		k.limits[who] = l
 	}
 	if l.Limit() != rate.Limit(perSecond) {
 		l.SetLimitAt(now, rate.Limit(perSecond))

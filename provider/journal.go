@@ -10,7 +10,8 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver that sql.Open names
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"fallow.network"
 )
@@ -75,6 +76,12 @@ type journal struct {
 type operation struct {
 	do   func(w *writer) error
 	done chan error
+}
+
+// diskFull says whether err is the journal's disk without room.
+func diskFull(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL
 }
 
 var errJournalClosed = errors.New("journal is closed")

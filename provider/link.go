@@ -11,13 +11,18 @@ import (
 	nodev1 "fallow.network/api/node"
 )
 
+// maxQueued is how many messages may wait for a tenant before nothing more is
+// heard of it.
+const maxQueued = 1024
+
 // link is one connection of a lease's tenant. What is to be said is queued, so
-// that a task never waits for a slow tenant; the queue is bounded by what the
-// tenant may have asked for.
+// that a task never waits for a slow tenant; one that does not listen is not
+// listened to, which bounds the queue.
 type link struct {
 	mu     sync.Mutex
 	out    []*nodev1.WorkResponse
 	wake   chan struct{} // holds one token when there is something to do
+	space  chan struct{} // holds one token when the queue was taken
 	over   bool
 	err    error                  // how the stream ends; nil is well
 	wanted map[fallow.Digest]bool // blobs asked for on this connection
@@ -25,13 +30,26 @@ type link struct {
 }
 
 func newLink() *link {
-	return &link{wake: make(chan struct{}, 1), wanted: map[fallow.Digest]bool{}, gone: make(chan struct{})}
+	return &link{wake: make(chan struct{}, 1), space: make(chan struct{}, 1), wanted: map[fallow.Digest]bool{}, gone: make(chan struct{})}
 }
 
-func (k *link) signal() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
+func (k *link) signal() { wake(k.wake) }
+
+// await waits until there is room in the queue; false when ctx or the
+// connection is over.
+func (k *link) await(ctx context.Context) bool {
+	for {
+		k.mu.Lock()
+		n, over := len(k.out), k.over
+		k.mu.Unlock()
+		if over || n < maxQueued {
+			return !over
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-k.space:
+		}
 	}
 }
 
@@ -88,6 +106,7 @@ func (k *link) run(ctx context.Context, stream *connect.BidiStream[nodev1.WorkRe
 		k.mu.Lock()
 		out, over, err := k.out, k.over, k.err
 		k.out = nil
+		wake(k.space)
 		k.mu.Unlock()
 		for _, m := range out {
 			if err := stream.Send(m); err != nil {

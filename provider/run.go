@@ -240,8 +240,8 @@ func (d *Daemon) failTask(ctx context.Context, l *lease, t *task, err error) {
 	if !stopped && !errors.As(err, &f) {
 		d.log.WarnContext(ctx, "a task was aborted", slog.Uint64("lease", uint64(l.id)), slog.Uint64("task", uint64(t.at.task)), slog.Any("error", err))
 		f = &Failure{fallow.ReasonAborted, "the sandbox broke off"}
-		if errors.Is(err, blob.ErrFull) {
-			f = &Failure{fallow.ReasonDiskFull, "no room for the outputs"}
+		if errors.Is(err, blob.ErrFull) || diskFull(err) {
+			f = &Failure{fallow.ReasonDiskFull, "no room for the outputs or the receipt"}
 		}
 	}
 	d.metrics.failures.WithLabelValues(string(f.Reason)).Inc()

@@ -22,6 +22,9 @@ import (
 // reasonHeader carries the typed reason of a refused call.
 const reasonHeader = "Fallow-Reason"
 
+// peerShare is how many tenants' demands one peer may bring.
+const peerShare = 4
+
 // refuse is an error of a call with its typed reason.
 func refuse(code connect.Code, r fallow.Reason, format string, args ...any) *connect.Error {
 	err := connect.NewError(code, fmt.Errorf("%s: %s", r, fmt.Sprintf(format, args...)))
@@ -36,6 +39,10 @@ type node struct{ d *Daemon }
 func (n node) Ask(ctx context.Context, r *connect.Request[nodev1.AskRequest]) (*connect.Response[nodev1.AskResponse], error) {
 	if err := sameProtocol(r.Msg.GetProtocol()); err != nil {
 		return nil, err
+	}
+	c, _ := n.d.config()
+	if peer, ok := n.d.deps.PeerKey(ctx); !ok || !n.d.desk.allow("peer "+peer.String(), peerShare*c.Offers.PerSecond, n.d.now()) {
+		return nil, refuse(connect.CodeResourceExhausted, fallow.ReasonRateLimited, "too many demands from this peer; wait a moment")
 	}
 	s, err := wire.Signed(r.Msg.GetDemand())
 	if err != nil {
@@ -92,13 +99,17 @@ func (n node) Work(ctx context.Context, stream *connect.BidiStream[nodev1.WorkRe
 		delete(d.links, k)
 		d.mu.Unlock()
 	}()
-	if err := d.attach(ctx, l, k, first); err != nil {
-		return err
-	}
+	d.attach(ctx, l, k)
 	defer l.detach(k)
 	// Receiving can't be interrupted but by leaving this handler, so it is
 	// waited for when the daemon ends.
-	d.wg.Go(func() { k.close(d.listen(ctx, l, k, first, stream.Receive)) })
+	d.wg.Go(func() {
+		err := d.resend(ctx, l, k, first.GetHaveReceipts())
+		if err == nil {
+			err = d.listen(ctx, l, k, first, stream.Receive)
+		}
+		k.close(err)
+	})
 	return k.run(ctx, stream)
 }
 
@@ -161,9 +172,9 @@ func (d *Daemon) lookUp(ctx context.Context, id fallow.LeaseID) (settle.Lease, e
 	}
 }
 
-// attach makes k the lease's connection: it says where the work stands, sends
-// receipts that the tenant does not have, and asks for blobs that are missing.
-func (d *Daemon) attach(ctx context.Context, l *lease, k *link, first *nodev1.WorkRequest) error {
+// attach makes k the lease's connection: it says where the work stands and
+// asks for blobs that are missing.
+func (d *Daemon) attach(ctx context.Context, l *lease, k *link) {
 	l.mu.Lock()
 	hello := &nodev1.Hello{Protocol: fallow.Protocol, Slots: l.terms.Slots, Receipts: uint32(len(l.receipts))}
 	if len(l.voucher.Message) > 0 {
@@ -180,24 +191,41 @@ func (d *Daemon) attach(ctx context.Context, l *lease, k *link, first *nodev1.Wo
 	if old != nil {
 		old.close(refuse(connect.CodeAborted, fallow.ReasonBusy, "a newer connection of this lease took over"))
 	}
-	have := make(map[uint32]bool, len(first.GetHaveReceipts()))
-	for _, t := range first.GetHaveReceipts() {
-		have[t] = true
-	}
-	err := d.eachReceipt(ctx, l.id, func(s signed) error {
-		if !have[s.at.task] {
-			k.send(d.receiptMessage(ctx, l, s))
-		}
-		return nil
-	})
-	if err != nil {
-		l.detach(k)
-		return refuse(connect.CodeUnavailable, fallow.ReasonAborted, "the journal can't be read")
-	}
 	k.want(missing)
 	d.log.InfoContext(ctx, "tenant connected", slog.Uint64("lease", uint64(l.id)), slog.Int("receipts", int(hello.Receipts)))
 	d.pump()
-	return nil
+}
+
+// resend sends the receipts of tasks that the tenant does not have, as fast as
+// it takes them.
+func (d *Daemon) resend(ctx context.Context, l *lease, k *link, tasks []uint32) error {
+	have := make(map[uint32]bool, len(tasks))
+	for _, t := range tasks {
+		have[t] = true
+	}
+	l.mu.Lock()
+	none := len(l.receipts) == 0
+	l.mu.Unlock()
+	if none {
+		return nil
+	}
+	err := d.eachReceipt(ctx, l.id, func(s signed) error {
+		if have[s.at.task] {
+			return nil
+		}
+		if !k.await(ctx) {
+			return context.Canceled
+		}
+		k.send(d.receiptMessage(ctx, l, s))
+		return nil
+	})
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, context.Canceled):
+		return ctx.Err()
+	default:
+		d.log.ErrorContext(ctx, "receipts could not be read for sending", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
+		return refuse(connect.CodeUnavailable, fallow.ReasonAborted, "the journal can't be read")
+	}
 }
 
 func (l *lease) detach(k *link) {
@@ -226,6 +254,9 @@ func (d *Daemon) listen(ctx context.Context, l *lease, k *link, first *nodev1.Wo
 		l.mu.Unlock()
 		if err := d.hear(ctx, l, k, m); err != nil {
 			return err
+		}
+		if !k.await(ctx) {
+			return ctx.Err()
 		}
 		var err error
 		if m, err = receive(); err != nil {

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -346,5 +347,90 @@ func TestDiskShare(t *testing.T) {
 	}
 	if err := c.put(make([]byte, 500)); err == nil {
 		t.Error("more than the slot's disk was taken")
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.quota = 100 })
+	c := w.tenant("anna", 10_000_000)
+	c.rent(1_000_000, nil)
+	k := c.connect()
+	defer k.close()
+	k.task(0, "small")
+	k.until(1)
+	// The store: an input finds no room, and says so.
+	big := make([]byte, 200)
+	if status, text, err := c.request(http.MethodPut, fallow.Sum(big), big); err != nil || status != http.StatusInsufficientStorage {
+		t.Errorf("put: %d %s %v", status, text, err)
+	}
+	// The journal: no receipt, so no result; and no offer.
+	grow := func(pages string) {
+		t.Helper()
+		err := w.d.journal.do(t.Context(), func(w *writer) error {
+			rows, err := w.conn.QueryContext(w.ctx, "PRAGMA max_page_count = "+pages)
+			if err != nil {
+				return err
+			}
+			return rows.Close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	grow("1") // no more than it has
+	var m *nodev1.WorkResponse
+	for n := uint32(1); m == nil && n < 500; n++ {
+		k.task(n, "small")
+		got := k.next("a receipt or a failure", func(m *nodev1.WorkResponse) bool { return m.GetReceipt() != nil || m.GetFailed() != nil })
+		if got.GetFailed() != nil {
+			m = got
+		}
+	}
+	if m.GetFailed().GetReason() != string(fallow.ReasonDiskFull) {
+		t.Errorf("%v", m)
+	}
+	other := w.tenant("berta", 10_000_000)
+	for range 20 {
+		if a := other.ask(func(d *market.Demand) { d.Slots = 1 }); a.Reason != "" {
+			if a.Reason != fallow.ReasonDiskFull {
+				t.Errorf("%s %s", a.Reason, a.Detail)
+			}
+			break
+		}
+		w.d.capacity.expire(1 << 40)
+	}
+	// With room again, the attempt runs again.
+	grow("1000000")
+	k.send(&nodev1.WorkRequest{Task: c.task(m.GetFailed().GetTask(), 1, "small")})
+	k.next("the receipt", hasReceipt)
+}
+
+func TestTenantThatDoesNotListen(t *testing.T) {
+	k := newLink()
+	ctx, cancel := context.WithCancel(t.Context())
+	for range maxQueued {
+		if !k.await(ctx) {
+			t.Fatal("no room")
+		}
+		k.send(&nodev1.WorkResponse{})
+	}
+	done := make(chan bool)
+	go func() { done <- k.await(ctx) }()
+	select {
+	case <-done:
+		t.Fatal("a full queue takes more")
+	case <-time.After(20 * time.Millisecond):
+	}
+	k.mu.Lock()
+	k.out = nil
+	wake(k.space)
+	k.mu.Unlock()
+	if !<-done {
+		t.Error("an empty queue takes nothing")
+	}
+	cancel()
+	k.close(nil)
+	if k.await(ctx) {
+		t.Error("a closed connection takes more")
 	}
 }

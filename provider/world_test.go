@@ -110,6 +110,7 @@ type world struct {
 	node   ed25519.PrivateKey
 	hub    string
 	boxes  func() Runner // in place of runner
+	quota  int64         // of the store
 
 	d    *Daemon
 	url  string
@@ -151,7 +152,7 @@ func newWorld(t testing.TB, edit func(*world)) *world {
 		edit(w)
 	}
 	var err error
-	if w.store, err = blob.Open(t.Context(), blob.Config{Dir: filepath.Join(w.dir, "blobs")}); err != nil {
+	if w.store, err = blob.Open(t.Context(), blob.Config{Dir: filepath.Join(w.dir, "blobs"), Quota: w.quota}); err != nil {
 		t.Fatal(err)
 	}
 	w.start()
