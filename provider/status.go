@@ -103,8 +103,12 @@ func (d *Daemon) Status(ctx context.Context) (Status, error) {
 	}
 	s.Reason, s.Detail = d.gate.offers(c, sched, now)
 	s.Offering = s.Reason == ""
-	if st, ok := d.standing(); ok {
+	st, known := d.standing()
+	if known {
 		s.Standing = &StandingStatus{st.Epoch, st.Exposure.Pico(), st.Ceiling.Pico()}
+	}
+	if s.Offering && (height == 0 || now.Sub(seen) > staleHead || !known || st.Epoch == 0) {
+		s.Offering, s.Reason, s.Detail = false, fallow.ReasonChainAway, "no recent block was seen, or the bond is not known yet"
 	}
 	d.mu.Lock()
 	for _, h := range c.Hubs {
