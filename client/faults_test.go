@@ -256,6 +256,22 @@ func TestAnOverchargeIsRefused(t *testing.T) {
 	}
 }
 
+func TestOutputsAboveTheLimitAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	bad, b := s.provider("bad", 900_000), s.provider("b", 1_000_000)
+	bad.bloats = true
+	s.hub("hub", bad, b)
+	c, bill, err := s.run(s.job(6, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, bad, b)
+	if !bad.paid().IsZero() || count(s, func(e LeaseEnded) bool { return e.Reason == fallow.ReasonMalformed }) != 1 {
+		t.Errorf("paid %s", bad.paid())
+	}
+}
+
 func TestLargeOutputsAndStdin(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -61,6 +61,7 @@ type testProvider struct {
 	onTask     func(p *testProvider, task uint32) // told of each task
 	noInline   bool                               // small outputs don't come with receipts
 	overcharge bool
+	bloats     bool // claims an output that no disk could take
 
 	mu       sync.Mutex
 	dead     bool
@@ -418,6 +419,10 @@ func (p *testProvider) finish(ctx context.Context, lease testLease, at testAttem
 		default:
 			inline = append(inline, b)
 		}
+	}
+	if p.bloats {
+		outputs = append(outputs, receipt.Output{Path: "zz", Digest: fallow.Sum([]byte("zz")), Size: market.MaxBytes})
+		inline = append(inline, nil)
 	}
 	charge, err := receipt.Charge(lease.offer.Terms, gas)
 	if err != nil {
