@@ -14,7 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-func stat(pid, parent int, user, kids int) string {
+func stat(pid, parent, user, kids int) string {
 	return fmt.Sprintf("%d (a (odd) name) S %d 1 1 0 -1 0 0 0 0 0 %d 0 %d 0 20 0 1 0 0", pid, parent, user, kids)
 }
 

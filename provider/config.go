@@ -26,108 +26,108 @@ type Config struct {
 	// the file: the file is found through it.
 	Home string `toml:"-" json:"home"`
 	// Provider is the account that owns this provider and is paid.
-	Provider fallow.Account `toml:"provider" json:"provider"`
+	Provider fallow.Account `toml:"provider" json:"provider" comment:"Account that owns this provider and is paid."`
 	// Bond is what a first start locks to register, in whole FAL.
-	Bond   uint64 `toml:"bond" json:"bond"`
-	Region string `toml:"region" json:"region"`
+	Bond   uint64 `toml:"bond" json:"bond" comment:"Whole FAL that a first start locks to register."`
+	Region string `toml:"region" json:"region" comment:"Where the machine stands, in your own words, as eu-west."`
 	// Attributes are claims that a placement can ask for.
 	Attributes map[string]string `toml:"attributes,omitempty" json:"attributes,omitempty"`
 	// Hubs are multiaddrs with a peer id; empty takes the network's.
-	Hubs []string `toml:"hubs" json:"hubs"`
+	Hubs []string `toml:"hubs" json:"hubs" comment:"Multiaddrs of hubs; empty takes the network's."`
 	// Listen are multiaddrs for peers; loopback unless told otherwise.
-	Listen []string `toml:"listen" json:"listen"`
+	Listen []string `toml:"listen" json:"listen" comment:"Multiaddrs for peers. Loopback until you join a network beyond this machine."`
 	// StatusAddr is where the status page and the metrics stand, on loopback.
-	StatusAddr string `toml:"status_addr" json:"status_addr"`
+	StatusAddr string `toml:"status_addr" json:"status_addr" comment:"Status page and metrics, on loopback alone."`
 	Metrics    bool   `toml:"metrics" json:"metrics"`
 	// Slots is how many tasks run at once, over all leases; 0 is one for each
 	// core that is lent.
-	Slots uint32 `toml:"slots" json:"slots"`
+	Slots uint32 `toml:"slots" json:"slots" comment:"Tasks at once, over all leases; 0 is one for each core that is lent."`
 	Share Share  `toml:"share" json:"share"`
 	// Hours are windows in which work is taken, as "mon-fri 18:00-08:00" or
 	// "daily 22:00-06:30". Empty is always.
-	Hours []string `toml:"hours" json:"hours"`
+	Hours []string `toml:"hours" json:"hours" comment:"When work is taken, as \"mon-fri 18:00-08:00\" or \"daily 22:00-06:30\"; empty is always."`
 	// TimeZone is where the hours are meant, as Europe/Berlin; empty is this
 	// machine's.
-	TimeZone string `toml:"time_zone" json:"time_zone"`
+	TimeZone string `toml:"time_zone" json:"time_zone" comment:"Where the hours are meant, as Europe/Berlin; empty is this machine's."`
 	Idle     Idle   `toml:"idle" json:"idle"`
 	Prices   Prices `toml:"prices" json:"prices"`
 	Offers   Offers `toml:"offers" json:"offers"`
 	Redeem   Redeem `toml:"redeem" json:"redeem"`
 	// DrainTimeout is how long a drain waits for work before it gives notice.
-	DrainTimeout Duration `toml:"drain_timeout" json:"drain_timeout"`
+	DrainTimeout Duration `toml:"drain_timeout" json:"drain_timeout" comment:"How long a drain waits for work before it gives notice."`
 }
 
 // Share is how much of the machine may be lent.
 type Share struct {
 	// Cores lent; 0 takes Percent of what this process may use.
-	Cores float64 `toml:"cores" json:"cores"`
+	Cores float64 `toml:"cores" json:"cores" comment:"Cores lent; 0 takes the percentage."`
 	// Percent of cores and memory, where no figure is given.
-	Percent int `toml:"percent" json:"percent"`
+	Percent int `toml:"percent" json:"percent" comment:"Of cores and memory, where no figure stands."`
 	// Memory lent; 0 takes Percent.
-	Memory Bytes `toml:"memory" json:"memory"`
+	Memory Bytes `toml:"memory" json:"memory" comment:"As 4GiB; 0 takes the percentage."`
 	// Disk lent for inputs, outputs and scratch; 0 takes a quarter of what is
 	// free.
-	Disk Bytes `toml:"disk" json:"disk"`
+	Disk Bytes `toml:"disk" json:"disk" comment:"For inputs, outputs and scratch; 0 is a quarter of what is free."`
 }
 
 // Idle says when the owner's own use comes first.
 type Idle struct {
 	// Only offers when nobody has used the machine for Quiet.
-	Only bool `toml:"only_when_idle" json:"only_when_idle"`
+	Only bool `toml:"only_when_idle" json:"only_when_idle" comment:"Offer only when nobody has used the machine for the quiet time."`
 	// Pause starts no further task while the owner uses the machine.
-	Pause bool `toml:"pause_at_activity" json:"pause_at_activity"`
+	Pause bool `toml:"pause_at_activity" json:"pause_at_activity" comment:"Start no further task while you use the machine."`
 	// Quiet is how long the machine must be left alone to count as idle.
-	Quiet Duration `toml:"quiet" json:"quiet"`
+	Quiet Duration `toml:"quiet" json:"quiet" comment:"How long the machine must be left alone to count as idle."`
 	// Cores that other programs may use before the machine counts as in use.
-	Cores float64 `toml:"cores" json:"cores"`
+	Cores float64 `toml:"cores" json:"cores" comment:"Cores that other programs may use before the machine counts as in use."`
 	// GPUPercent of the busiest GPU above which it counts as in use.
-	GPUPercent int `toml:"gpu_percent" json:"gpu_percent"`
+	GPUPercent int `toml:"gpu_percent" json:"gpu_percent" comment:"Busier than this, a GPU counts as in use."`
 	// Every is how often activity is looked at.
-	Every Duration `toml:"every" json:"every"`
+	Every Duration `toml:"every" json:"every" comment:"How often activity is looked at."`
 }
 
 // Prices are in credits. Those for batches are per gas and per task; those
 // per second are for services, and give a batch's gas price at this machine's
 // measured speed where MegaGas is zero.
 type Prices struct {
-	CoreSecond fallow.Pico `toml:"core_second" json:"core_second"`
-	GiBSecond  fallow.Pico `toml:"gib_second" json:"gib_second"`
+	CoreSecond fallow.Pico `toml:"core_second" json:"core_second" comment:"Credits for a second of a core (services; batches where mega_gas is 0)."`
+	GiBSecond  fallow.Pico `toml:"gib_second" json:"gib_second" comment:"Credits for a second of a GiB of memory (likewise)."`
 	// DiskGiBSecond is for a service's disk that is kept while it is paused.
-	DiskGiBSecond fallow.Pico `toml:"disk_gib_second" json:"disk_gib_second"`
+	DiskGiBSecond fallow.Pico `toml:"disk_gib_second" json:"disk_gib_second" comment:"Credits for a second of a GiB of disk that a paused service keeps."`
 	// MegaGas is for 1,000,000 gas.
-	MegaGas fallow.Pico `toml:"mega_gas" json:"mega_gas"`
-	Task    fallow.Pico `toml:"task" json:"task"`
+	MegaGas fallow.Pico `toml:"mega_gas" json:"mega_gas" comment:"Credits for 1,000,000 gas."`
+	Task    fallow.Pico `toml:"task" json:"task" comment:"Credits for each task."`
 	// Floor is the least price for 1,000,000 gas, whatever the rest says.
-	Floor fallow.Pico `toml:"floor" json:"floor"`
+	Floor fallow.Pico `toml:"floor" json:"floor" comment:"Least credits for 1,000,000 gas, whatever the rest says."`
 }
 
 // Offers are the terms that go with a price.
 type Offers struct {
 	// UnpaidCeiling is in credits: work waits once receipts without a voucher
 	// reach it.
-	UnpaidCeiling fallow.Pico `toml:"unpaid_ceiling" json:"unpaid_ceiling"`
+	UnpaidCeiling fallow.Pico `toml:"unpaid_ceiling" json:"unpaid_ceiling" comment:"Credits of receipts without a voucher at which work waits."`
 	// MaxReserve is in credits: the largest reserve that one lease may have.
-	MaxReserve fallow.Pico `toml:"max_reserve" json:"max_reserve"`
+	MaxReserve fallow.Pico `toml:"max_reserve" json:"max_reserve" comment:"Most credits that one lease may reserve."`
 	// ClaimWindow is how long after a close vouchers can be redeemed.
-	ClaimWindow Duration `toml:"claim_window" json:"claim_window"`
+	ClaimWindow Duration `toml:"claim_window" json:"claim_window" comment:"How long after a close vouchers can be redeemed."`
 	// Silence is how long a lease may be without work or word before it ends.
-	Silence Duration `toml:"silence" json:"silence"`
+	Silence Duration `toml:"silence" json:"silence" comment:"How long a lease may be without work or word before it ends."`
 	// LeastSpeed is promised, in gas a second of one slot.
-	LeastSpeed uint64 `toml:"least_speed" json:"least_speed"`
+	LeastSpeed uint64 `toml:"least_speed" json:"least_speed" comment:"Gas a second of one slot that is promised."`
 	// HoldBlocks is for how many blocks an offer is firm.
-	HoldBlocks int64 `toml:"hold_blocks" json:"hold_blocks"`
+	HoldBlocks int64 `toml:"hold_blocks" json:"hold_blocks" comment:"For how many blocks an offer is firm."`
 	// HoldTime ends a hold when no block is seen meanwhile.
-	HoldTime Duration `toml:"hold_time" json:"hold_time"`
+	HoldTime Duration `toml:"hold_time" json:"hold_time" comment:"Ends a hold when no block is seen meanwhile."`
 	// PerSecond is how many demands of one tenant are answered each second.
-	PerSecond float64 `toml:"demands_per_second" json:"demands_per_second"`
+	PerSecond float64 `toml:"demands_per_second" json:"demands_per_second" comment:"Demands of one tenant that are answered each second."`
 }
 
 // Redeem says when vouchers are brought to the ledger.
 type Redeem struct {
 	// Amount in credits that is worth a transaction.
-	Amount fallow.Pico `toml:"amount" json:"amount"`
+	Amount fallow.Pico `toml:"amount" json:"amount" comment:"Credits that are worth a transaction."`
 	// Age of an unredeemed voucher that is worth one, whatever the amount.
-	Age Duration `toml:"age" json:"age"`
+	Age Duration `toml:"age" json:"age" comment:"Age of a voucher that is worth one, whatever the amount."`
 }
 
 // Default is the config of a machine that nothing is known of yet.

@@ -43,8 +43,8 @@ func testPeerKey(ctx context.Context) (fallow.Key, bool) {
 }
 
 // h2c serves handler to clients that name their key in a header.
-func h2c(t testing.TB, handler http.Handler) *httptest.Server {
-	t.Helper()
+func h2c(tb testing.TB, handler http.Handler) *httptest.Server {
+	tb.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var k fallow.Key
 		if err := k.UnmarshalText([]byte(r.Header.Get(peerHeader))); err == nil {
@@ -138,9 +138,9 @@ func taskRequest(c *tenant, n uint32) *nodev1.WorkRequest {
 	return &nodev1.WorkRequest{Task: c.task(n, 1, "noop")}
 }
 
-func newWorld(t testing.TB, edit func(*world)) *world {
-	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: testNode()}
+func newWorld(tb testing.TB, edit func(*world)) *world {
+	tb.Helper()
+	w := &world{t: tb, dir: tb.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: testNode()}
 	w.config = Default()
 	w.config.Home = filepath.Join(w.dir, "provider")
 	w.config.Provider = accountOf("owner")
@@ -152,26 +152,26 @@ func newWorld(t testing.TB, edit func(*world)) *world {
 		edit(w)
 	}
 	var err error
-	if w.store, err = blob.Open(t.Context(), blob.Config{Dir: filepath.Join(w.dir, "blobs"), Quota: w.quota}); err != nil {
-		t.Fatal(err)
+	if w.store, err = blob.Open(tb.Context(), blob.Config{Dir: filepath.Join(w.dir, "blobs"), Quota: w.quota}); err != nil {
+		tb.Fatal(err)
 	}
 	w.start()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if w.stop != nil {
 			if err := w.stop(); err != nil {
-				t.Error(err)
+				tb.Error(err)
 			}
 		}
 	})
 	return w
 }
 
-func testLog(t testing.TB) *slog.Logger {
-	t.Helper()
+func testLog(tb testing.TB) *slog.Logger {
+	tb.Helper()
 	if os.Getenv("PROVIDER_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func (w *world) deps(up func(url string)) Deps {
