@@ -25,7 +25,7 @@ func TestCreditsOnlyThroughEscrow(t *testing.T) {
 	l := newLedger(t, nil, ann, ben)
 	credits := sdk.NewCoins(sdk.NewInt64Coin(fallow.CreditDenom, 1000))
 	mixed := credits.Add(sdk.NewInt64Coin(fallow.TokenDenom, 1000))
-	any := func(m sdk.Msg) *codectypes.Any {
+	pack := func(m sdk.Msg) *codectypes.Any {
 		a, err := codectypes.NewAnyWithValue(m)
 		if err != nil {
 			t.Fatal(err)
@@ -67,7 +67,7 @@ func TestCreditsOnlyThroughEscrow(t *testing.T) {
 		{"validator rewards", ann, distrtypes.NewMsgDepositValidatorRewardsPool(ann.String(), validators[0].OperatorAddress, credits)},
 		{"delegate", ann, stakingtypes.NewMsgDelegate(ann.String(), validators[0].OperatorAddress, credits[0])},
 		{"gov deposit", ann, &govv1.MsgSubmitProposal{
-			Messages:       []*codectypes.Any{any(&banktypes.MsgSetSendEnabled{Authority: Authority(), SendEnabled: []*banktypes.SendEnabled{{Denom: fallow.CreditDenom, Enabled: true}}})},
+			Messages:       []*codectypes.Any{pack(&banktypes.MsgSetSendEnabled{Authority: Authority(), SendEnabled: []*banktypes.SendEnabled{{Denom: fallow.CreditDenom, Enabled: true}}})},
 			InitialDeposit: credits, Proposer: ann.String(), Title: "t", Summary: "s",
 		}},
 		{"vesting account", ann, vestingtypes.NewMsgCreateVestingAccount(ann.addr, newPerson("cy").addr, credits, l.now.Add(time.Hour).Unix(), false)},

@@ -161,7 +161,10 @@ func (g Genesis) document(app *App, last func(map[string]rawJSON) error) (*cmtty
 		module string
 		state  codecMessage
 	}{
-		{authtypes.ModuleName, &auth}, {banktypes.ModuleName, bank}, {govtypes.ModuleName, &gov}, {minttypes.ModuleName, &mint},
+		{authtypes.ModuleName, &auth},
+		{banktypes.ModuleName, bank},
+		{govtypes.ModuleName, &gov},
+		{minttypes.ModuleName, &mint},
 		{lease.Name, &leaseapi.GenesisState{Params: lease.ToParams(g.Lease)}},
 		{provider.Name, &providerapi.GenesisState{Params: provider.ToParams(g.Provider)}},
 	} {

@@ -47,7 +47,7 @@ func (p person) account() fallow.Account { return fallow.Account(p.addr.String()
 
 // ledger drives an App block by block, without consensus.
 type ledger struct {
-	t      testing.TB
+	t      *testing.T
 	app    *App
 	doc    *cmttypes.GenesisDoc
 	val    *privval.FilePV
@@ -61,7 +61,7 @@ const sdkSpace = "sdk"
 
 func moduleAddress(name string) sdk.AccAddress { return authtypes.NewModuleAddress(name) }
 
-func freshApp(t testing.TB) *App {
+func freshApp(t *testing.T) *App {
 	t.Helper()
 	a, err := New(log.NewNopLogger(), dbm.NewMemDB(), Settings{}, baseapp.SetChainID(testChain), baseapp.SetMinGasPrices("0.001ufal"))
 	if err != nil {
@@ -93,7 +93,7 @@ func validatorSet(list []cmttypes.GenesisValidator) *cmttypes.ValidatorSet {
 	return cmttypes.NewValidatorSet(vals)
 }
 
-func equalJSON(t testing.TB, a, b any) bool {
+func equalJSON(t *testing.T, a, b any) bool {
 	t.Helper()
 	x, err := json.Marshal(a)
 	if err != nil {
@@ -108,7 +108,7 @@ func equalJSON(t testing.TB, a, b any) bool {
 
 // newLedger founds a network in memory; each person gets 1000 FAL and 1000
 // credits.
-func newLedger(t testing.TB, change func(*Genesis), people ...person) *ledger {
+func newLedger(t *testing.T, change func(*Genesis), people ...person) *ledger {
 	t.Helper()
 	h := DefaultHome()
 	h.Dir = t.TempDir()
@@ -156,7 +156,7 @@ func (l *ledger) block(step time.Duration, txs ...[]byte) []*abci.ExecTxResult {
 
 // ctx reads the state after the last block.
 func (l *ledger) ctx() sdk.Context {
-	return l.app.NewUncachedContext(true, cmtproto.Header{ChainID: testChain}).WithBlockTime(l.now).WithBlockHeight(l.height)
+	return l.app.NewContextLegacy(true, cmtproto.Header{ChainID: testChain, Height: l.height, Time: l.now})
 }
 
 // sign makes a transaction of p; its fee is coins, or enough ufal when empty.

@@ -37,6 +37,8 @@ type Node struct {
 	App *App
 	// RPC calls the node without a socket.
 	RPC *local.Local
+	// ID is what peers call this node.
+	ID string
 	// Addresses that the servers listen on, as host:port; empty when off.
 	RPCAddress, P2PAddress, GRPCAddress, APIAddress string
 
@@ -76,6 +78,7 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the node key: %w", err), n.App.Close())
 	}
+	n.ID = string(key.ID())
 	run, stop := context.WithCancel(ctx)
 	n.stop = stop
 	n.comet, err = node.NewNodeWithContext(run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,

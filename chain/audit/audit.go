@@ -46,7 +46,7 @@ type Config struct {
 // Breach is something false: in the books, or in what the node says. Height is
 // the block that it begins in, Tx the hash of the transaction and Key the
 // entry of a module's state, where there is one.
-type Breach struct {
+type Breach struct { //nolint:errname // a finding first, that also is an error
 	Height int64  `json:"height,omitempty,string"`
 	Tx     string `json:"tx,omitempty"`
 	Key    string `json:"key,omitempty"`
@@ -111,7 +111,7 @@ func run(ctx context.Context, cfg Config, report *Report) error {
 	if err != nil {
 		return err
 	}
-	r, err := newReplay(enc, doc)
+	r, err := newReplay(ctx, enc, doc)
 	if err != nil {
 		return err
 	}
@@ -130,12 +130,12 @@ func run(ctx context.Context, cfg Config, report *Report) error {
 			break
 		}
 	}
-	err = r.invariants()
+	err = r.invariants(ctx)
 	report.count(r, c)
 	if err != nil {
 		return err
 	}
-	return compare(ctx, cfg, enc, n, c, doc, r, report)
+	return compare(ctx, enc, n, c, doc, r, report)
 }
 
 // closeEnough is how many blocks behind the tip the comparison may begin.

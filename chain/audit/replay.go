@@ -66,7 +66,7 @@ func (f fixed) AddressCodec() address.Codec { return f.Codec }
 
 func (fixed) GetModuleAccount(context.Context, string) sdk.ModuleAccountI { return nil }
 
-func newReplay(enc app.Encoding, doc *cmttypes.GenesisDoc) (*replay, error) {
+func newReplay(ctx context.Context, enc app.Encoding, doc *cmttypes.GenesisDoc) (*replay, error) {
 	var state map[string]json.RawMessage
 	if err := json.Unmarshal(doc.AppState, &state); err != nil {
 		return nil, fmt.Errorf("read genesis: %w", err)
@@ -94,7 +94,7 @@ func newReplay(enc app.Encoding, doc *cmttypes.GenesisDoc) (*replay, error) {
 	r.provider.SetExposure(r.lease.Exposure)
 
 	r.first = r.store.CacheMultiStore()
-	ctx := r.context(r.first, 1, doc.GenesisTime)
+	first := r.context(ctx, r.first, 1, doc.GenesisTime)
 	var providers providerapi.GenesisState
 	var leases leaseapi.GenesisState
 	for _, part := range []struct {
@@ -102,8 +102,8 @@ func newReplay(enc app.Encoding, doc *cmttypes.GenesisDoc) (*replay, error) {
 		into proto.Message
 		load func() error
 	}{
-		{provider.Name, &providers, func() error { return r.provider.InitGenesis(ctx, providers) }},
-		{lease.Name, &leases, func() error { return r.lease.InitGenesis(ctx, leases) }},
+		{provider.Name, &providers, func() error { return r.provider.InitGenesis(first, providers) }},
+		{lease.Name, &leases, func() error { return r.lease.InitGenesis(first, leases) }},
 	} {
 		if err := enc.Codec.UnmarshalJSON(state[part.name], part.into); err != nil {
 			return nil, fmt.Errorf("read the genesis of %s: %w", part.name, err)
@@ -115,13 +115,9 @@ func newReplay(enc app.Encoding, doc *cmttypes.GenesisDoc) (*replay, error) {
 	return r, nil
 }
 
-func (r *replay) context(ms storetypes.MultiStore, height int64, when time.Time) sdk.Context {
-	return sdk.NewContext(ms, cmtproto.Header{ChainID: r.chainID, Height: height, Time: when}, false, log.NewNopLogger())
-}
-
-// now is the state after the last block, to read.
-func (r *replay) now(c *chain) sdk.Context {
-	return r.context(r.store.CacheMultiStore(), r.height, c.at(r.height).time)
+func (r *replay) context(ctx context.Context, ms storetypes.MultiStore, height int64, when time.Time) sdk.Context {
+	header := cmtproto.Header{ChainID: r.chainID, Height: height, Time: when}
+	return sdk.NewContext(ms, header, false, log.NewNopLogger()).WithContext(ctx)
 }
 
 // until replays the blocks up to a height; the one behind it must be known,
@@ -142,7 +138,7 @@ func (r *replay) until(ctx context.Context, n *node, c *chain, height int64, pro
 				return err
 			}
 		}
-		if err := r.block(b, txs, results); err != nil {
+		if err := r.block(ctx, b, txs, results); err != nil {
 			return err
 		}
 		if progress != nil && (r.height%500 == 0 || r.height == height) {
@@ -153,13 +149,13 @@ func (r *replay) until(ctx context.Context, n *node, c *chain, height int64, pro
 }
 
 // block replays one block.
-func (r *replay) block(b block, txs cmttypes.Txs, results *coretypes.ResultBlockResults) error {
+func (r *replay) block(parent context.Context, b block, txs cmttypes.Txs, results *coretypes.ResultBlockResults) error {
 	cache := r.first
 	if cache == nil {
 		cache = r.store.CacheMultiStore()
 	}
 	r.first = nil
-	ctx := r.context(cache, b.height, b.time)
+	ctx := r.context(parent, cache, b.height, b.time)
 	if results != nil && len(results.TxsResults) != len(txs) {
 		return lie(b.height, "%d results for %d transactions", len(results.TxsResults), len(txs))
 	}
@@ -359,8 +355,8 @@ func mine(msg sdk.Msg) bool {
 }
 
 // invariants proves the replayed books against the coins that they moved.
-func (r *replay) invariants() error {
-	ctx := r.context(r.store.CacheMultiStore(), r.height, time.UnixMilli(0))
+func (r *replay) invariants(parent context.Context) error {
+	ctx := r.context(parent, r.store.CacheMultiStore(), r.height, time.UnixMilli(0))
 	held, err := r.bank.escrow()
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ type comparer struct {
 
 // compare proves the final state: both modules' stores by their hashes, every
 // credit and the bonds by the bank's balances.
-func compare(ctx context.Context, cfg Config, enc app.Encoding, n *node, c *chain, doc *cmttypes.GenesisDoc, r *replay, report *Report) error {
+func compare(ctx context.Context, enc app.Encoding, n *node, c *chain, doc *cmttypes.GenesisDoc, r *replay, report *Report) error {
 	p := comparer{n, c}
 	for i, store := range modules {
 		same, err := p.same(ctx, store, r.height, r.roots[r.height-1][i])
@@ -41,7 +41,7 @@ func compare(ctx context.Context, cfg Config, enc app.Encoding, n *node, c *chai
 			return err
 		}
 		if !same {
-			return p.locate(ctx, cfg, enc, doc, r, i)
+			return p.locate(ctx, enc, doc, r, i)
 		}
 	}
 	if err := p.coins(ctx, r); err != nil {
@@ -177,7 +177,7 @@ func (p comparer) passed(ctx context.Context, id uint64, named, height int64, re
 
 // locate finds the first block after which a module's store is not what the
 // rules leave, and the key that differs.
-func (p comparer) locate(ctx context.Context, cfg Config, enc app.Encoding, doc *cmttypes.GenesisDoc, r *replay, module int) error {
+func (p comparer) locate(ctx context.Context, enc app.Encoding, doc *cmttypes.GenesisDoc, r *replay, module int) error {
 	store := modules[module]
 	good, bad, exact := int64(0), r.height, true
 	for bad-good > 1 {
@@ -204,7 +204,7 @@ func (p comparer) locate(ctx context.Context, cfg Config, enc app.Encoding, doc 
 	if !exact {
 		breach.What += ", or was not before: older states are gone"
 	}
-	again, err := newReplay(enc, doc)
+	again, err := newReplay(ctx, enc, doc)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type readyFacts struct {
 	GRPC        string        `json:"grpc"`
 	API         string        `json:"api"`
 	P2P         string        `json:"p2p"`
+	NodeID      string        `json:"node_id"`
 	PID         int           `json:"pid"`
 }
 
@@ -104,7 +105,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 	}
 	facts := readyFacts{
 		Ready: true, Height: height, ChainID: doc.Genesis.ChainID, GenesisHash: hash, Protocol: fallow.Protocol,
-		RPC: node.RPCAddress, GRPC: node.GRPCAddress, API: node.APIAddress, P2P: node.P2PAddress, PID: os.Getpid(),
+		RPC: node.RPCAddress, GRPC: node.GRPCAddress, API: node.APIAddress, P2P: node.P2PAddress, NodeID: node.ID, PID: os.Getpid(),
 	}
 	if asJSON {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(facts)
