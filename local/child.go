@@ -8,8 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,35 +22,43 @@ type child struct {
 	log     string
 	restart bool
 	events  func(name, what string)
-
-	mu  sync.Mutex
-	cmd *exec.Cmd
+	backoff time.Duration // before it is brought back for the first time
+	ends    atomic.Int32  // how often it ended by itself
 }
 
+// Bringing a party back: at once it may meet what ended it, so wait, longer
+// each time, and begin again when it has stood for a while.
+const (
+	firstBackoff = time.Second
+	mostBackoff  = 30 * time.Second
+	stands       = time.Minute
+)
+
 // run keeps the party up until ctx ends, then lets it leave in peace.
-func (c *child) run(ctx context.Context, started func(pid int)) error {
-	backoff := time.Second
+func (c *child) run(ctx context.Context, started func(pid int)) {
+	backoff := c.backoff
 	for {
 		begun := time.Now()
 		err := c.once(ctx, started)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case !c.restart:
+		if ctx.Err() != nil {
+			return
+		}
+		c.ends.Add(1)
+		if !c.restart {
 			c.events(c.name, fmt.Sprintf("ended (%v) and stays away", err))
 			<-ctx.Done()
-			return nil
+			return
 		}
-		if time.Since(begun) > time.Minute {
-			backoff = time.Second
+		if time.Since(begun) > stands {
+			backoff = c.backoff
 		}
 		c.events(c.name, fmt.Sprintf("ended (%v); back in %s", err, backoff))
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(backoff):
 		}
-		backoff = min(2*backoff, 30*time.Second)
+		backoff = min(2*backoff, mostBackoff)
 	}
 }
 
@@ -63,17 +71,13 @@ func (c *child) once(ctx context.Context, started func(pid int)) error {
 	}
 	defer f.Close()
 	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error { return ask(cmd.Process) }
 	cmd.WaitDelay = stopWait
-	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Stdout, cmd.Stderr = f, f
 	cmd.SysProcAttr = childAttributes()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(c.argv[0]), err)
 	}
-	c.mu.Lock()
-	c.cmd = cmd
-	c.mu.Unlock()
 	started(cmd.Process.Pid)
 	err = cmd.Wait()
 	if err == nil {
@@ -89,14 +93,19 @@ func lastLines(path string, n int64) string {
 		return ""
 	}
 	defer f.Close()
+	cut := false
 	if st, err := f.Stat(); err == nil && st.Size() > n {
 		if _, err := f.Seek(-n, io.SeekEnd); err != nil {
 			return ""
 		}
+		cut = true
 	}
 	b, err := io.ReadAll(io.LimitReader(f, n))
 	if err != nil {
 		return ""
+	}
+	if _, whole, ok := strings.Cut(string(b), "\n"); ok && cut {
+		return whole
 	}
 	return string(b)
 }

@@ -1,17 +1,16 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/pelletier/go-toml/v2"
 
 	"fallow.network"
@@ -103,9 +102,7 @@ func (c Config) Validate() error {
 // party is a process of the network.
 type party struct {
 	name string
-	home sdk.Home
 	argv []string
-	env  []string
 }
 
 func (c Config) home(name string) sdk.Home { return sdk.Home(filepath.Join(c.Dir, name)) }
@@ -115,57 +112,24 @@ func (c Config) Tenant() sdk.Home { return c.home("tenant") }
 
 func (c Config) hubName(i int) string { return fmt.Sprintf("hub-%d", i+1) }
 
-// ports are chosen once, when the network is made, from what was free then.
+// ports are chosen once, when the network is made, from what was free then;
+// beside them stands what else of the config can't be changed later.
 type ports struct {
-	RPC       int            `toml:"rpc"`
-	GRPC      int            `toml:"grpc"`
-	REST      int            `toml:"rest"`
-	Peer      int            `toml:"peer"`
-	Listen    map[string]int `toml:"listen"`
-	Status    map[string]int `toml:"status"`
-	BlockTime sdk.Duration   `toml:"block_time"`
+	RPC         int            `toml:"rpc"`
+	GRPC        int            `toml:"grpc"`
+	REST        int            `toml:"rest"`
+	Peer        int            `toml:"peer"`
+	Listen      map[string]int `toml:"listen"`
+	Status      map[string]int `toml:"status"`
+	BlockTime   sdk.Duration   `toml:"block_time"`
+	CheckWindow sdk.Duration   `toml:"check_window"`
+	Credits     uint64         `toml:"credits"`
 }
 
 func (c Config) portsFile() string { return filepath.Join(c.Dir, "ports.toml") }
 
-// loadPorts reads the ports, or chooses them and writes them down.
-func (c Config) loadPorts(ctx context.Context) (ports, error) {
-	var p ports
-	b, err := os.ReadFile(c.portsFile())
-	switch {
-	case err == nil:
-		if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&p); err != nil {
-			return p, fmt.Errorf("%s: %w", c.portsFile(), err)
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return p, err
-	}
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	take := func(at int) (int, error) {
-		if at != 0 {
-			return at, nil
-		}
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		held = append(held, l)
-		return l.Addr().(*net.TCPAddr).Port, nil
-	}
-	for _, at := range []*int{&p.RPC, &p.GRPC, &p.REST, &p.Peer} {
-		if *at, err = take(*at); err != nil {
-			return p, err
-		}
-	}
-	if p.Listen == nil {
-		p.Listen, p.Status = map[string]int{}, map[string]int{}
-	}
+// names are the parties that listen, but for the node.
+func (c Config) names() []string {
 	names := make([]string, 0, c.Hubs+len(c.Providers))
 	for i := range c.Hubs {
 		names = append(names, c.hubName(i))
@@ -173,21 +137,75 @@ func (c Config) loadPorts(ctx context.Context) (ports, error) {
 	for _, q := range c.Providers {
 		names = append(names, q.Name)
 	}
-	for _, n := range names {
-		for _, m := range []map[string]int{p.Listen, p.Status} {
-			if m[n], err = take(m[n]); err != nil {
+	return names
+}
+
+// loadPorts reads the ports, or chooses them and writes them down.
+func (c Config) loadPorts(ctx context.Context) (ports, error) {
+	var p ports
+	b, err := os.ReadFile(c.portsFile())
+	switch {
+	case err == nil:
+		if err := sdk.ParseTOML(b, &p); err != nil {
+			return p, fmt.Errorf("%s: %w", c.portsFile(), err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return p, err
+	}
+	var free picker
+	defer free.close()
+	for _, at := range []*int{&p.RPC, &p.GRPC, &p.REST, &p.Peer} {
+		if err := free.pick(ctx, at); err != nil {
+			return p, err
+		}
+	}
+	for _, m := range []*map[string]int{&p.Listen, &p.Status} {
+		if *m == nil {
+			*m = map[string]int{}
+		}
+		for _, n := range c.names() {
+			at := (*m)[n]
+			if err := free.pick(ctx, &at); err != nil {
 				return p, err
 			}
+			(*m)[n] = at
 		}
 	}
 	if p.BlockTime == 0 {
-		p.BlockTime = sdk.Duration(c.BlockTime)
+		p.BlockTime, p.CheckWindow, p.Credits = sdk.Duration(c.BlockTime), sdk.Duration(c.CheckWindow), c.Credits
 	}
-	b, err = toml.Marshal(p)
-	if err != nil {
+	if b, err = toml.Marshal(p); err != nil {
 		return p, err
 	}
-	return p, os.WriteFile(c.portsFile(), b, 0o600)
+	return p, writeFile(c.portsFile(), b)
+}
+
+// unlike tells of wishes that the network, made with others, can't fulfil. What
+// is as by default is no wish.
+func (p ports) unlike(c Config) []string {
+	d := Default(c.Dir)
+	var notes []string
+	for _, w := range []struct {
+		flag            string
+		usual, want, is any
+	}{
+		{"--block-time", d.BlockTime, c.BlockTime, time.Duration(p.BlockTime)},
+		{"--check-window", d.CheckWindow, c.CheckWindow, time.Duration(p.CheckWindow)},
+		{"--credits", d.Credits, c.Credits, p.Credits},
+	} {
+		if w.want != w.is && w.want != w.usual {
+			notes = append(notes, fmt.Sprintf("%s %v is left aside: the network was made with %v; make another with --dir, or remove %s", w.flag, w.want, w.is, c.Dir))
+		}
+	}
+	return notes
+}
+
+// writeFile puts b at path by rename, so that a crash leaves the old or the new.
+func writeFile(path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // Running says who runs; it stands in up.json while the network is up.
@@ -196,18 +214,49 @@ type Running struct {
 	Ready   bool              `json:"ready"`
 	Parties map[string]int    `json:"parties"`
 	Status  map[string]string `json:"status_pages"`
+	// Notes are what was asked for and can't be had.
+	Notes []string `json:"notes,omitempty"`
 }
+
+// ErrDown is a folder in which no local network is up.
+var ErrDown = errors.New("no local network is up")
 
 func runningFile(dir string) string { return filepath.Join(dir, "up.json") }
 
-// Read reads who runs in dir.
+func lockFile(dir string) string { return filepath.Join(dir, "up.lock") }
+
+// Read tells who runs in dir; ErrDown when nobody does, whatever a network that
+// was killed has left there.
 func Read(dir string) (Running, error) {
+	r, err := readRunning(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, fmt.Errorf("%w in %s", ErrDown, dir)
+	}
+	if err != nil {
+		return r, err
+	}
+	// A process id may have gone to somebody else; a lock can't.
+	lock := flock.New(lockFile(dir), flock.SetPermissions(0o600))
+	free, err := lock.TryRLock()
+	if err != nil {
+		return r, err
+	}
+	if free {
+		return Running{}, errors.Join(fmt.Errorf("%w in %s", ErrDown, dir), lock.Unlock())
+	}
+	return r, nil
+}
+
+func readRunning(dir string) (Running, error) {
 	var r Running
 	b, err := os.ReadFile(runningFile(dir))
 	if err != nil {
 		return r, err
 	}
-	return r, json.Unmarshal(b, &r)
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", runningFile(dir), err)
+	}
+	return r, nil
 }
 
 func (r Running) save(dir string) error {
@@ -215,9 +264,5 @@ func (r Running) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	at := runningFile(dir)
-	if err := os.WriteFile(at+".new", append(b, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(at+".new", at)
+	return writeFile(runningFile(dir), append(b, '\n'))
 }

@@ -19,7 +19,7 @@ import (
 	"fallow.network/sdk"
 )
 
-// tokens are FAL in ufal, credits in ucredit.
+// million is how many ufal a FAL has, and how many ucredit a credit.
 const million = 1_000_000
 
 // prepare writes every home that does not stand yet, and returns the network
@@ -41,7 +41,7 @@ func (c Config) prepare(ctx context.Context, p ports) (sdk.Network, error) {
 		funds = append(funds, string(a)+"="+coins)
 		return nil
 	}
-	if err := account("tenant", fmt.Sprintf("%d%s,%d%s", c.Tokens*million, fallow.TokenDenom, c.Credits*million, fallow.CreditDenom)); err != nil {
+	if err := account("tenant", fmt.Sprintf("%d%s,%d%s", c.Tokens*million, fallow.TokenDenom, p.Credits*million, fallow.CreditDenom)); err != nil {
 		return n, err
 	}
 	for _, q := range c.Providers {
@@ -134,12 +134,11 @@ func (c Config) found(ctx context.Context, p ports, funds []string) (fallow.Dige
 	if err := os.RemoveAll(node); err != nil { // a half-made one of a crash
 		return fallow.Digest{}, err
 	}
-	ms := func(d time.Duration) string { return d.String() }
 	argv := []string{
 		"init", "--json", "--home", node, "--chain-id", c.ChainID, "--moniker", "local",
 		"--block-time", time.Duration(p.BlockTime).String(),
 		"--rpc", hostPort(p.RPC), "--grpc", hostPort(p.GRPC), "--api", hostPort(p.REST), "--p2p", hostPort(p.Peer),
-		"--check-window", ms(c.CheckWindow), "--grace", ms(c.Grace), "--unbonding", ms(c.Unbonding),
+		"--check-window", time.Duration(p.CheckWindow).String(), "--grace", c.Grace.String(), "--unbonding", c.Unbonding.String(),
 	}
 	for _, f := range funds {
 		argv = append(argv, "--account", f)
@@ -156,7 +155,7 @@ func (c Config) found(ctx context.Context, p ports, funds []string) (fallow.Dige
 	if err := json.Unmarshal(out.Bytes(), &facts); err != nil {
 		return fallow.Digest{}, fmt.Errorf("fallowd init: %w", err)
 	}
-	return facts.Genesis, os.WriteFile(c.genesisFile(), []byte(facts.Genesis.String()+"\n"), 0o600)
+	return facts.Genesis, writeFile(c.genesisFile(), []byte(facts.Genesis.String()+"\n"))
 }
 
 func hostPort(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

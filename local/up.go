@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -19,6 +20,12 @@ import (
 // readyWait bounds how long a party may take to answer after its start.
 const readyWait = 60 * time.Second
 
+// lockWait bounds how long a lock that others hold is asked for.
+const lockWait = 300 * time.Millisecond
+
+// mostEnds is how often a party may end before it answers for the first time.
+const mostEnds = 3
+
 // Up makes the network if need be, starts every party and keeps it up until ctx
 // ends, then stops them in the order that loses nothing. ready is called once,
 // when work can be asked for; events tells what happens, party by party.
@@ -29,23 +36,43 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 	if err := os.MkdirAll(filepath.Join(c.Dir, "logs"), 0o700); err != nil {
 		return err
 	}
-	lock := flock.New(filepath.Join(c.Dir, "up.lock"))
-	if ok, err := lock.TryLock(); err != nil || !ok {
-		return errors.Join(err, fmt.Errorf("the local network in %s is up: %w", c.Dir, sdk.ErrBusy))
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { _ = lock.Unlock() }()
+	defer unlock()
+	// What a network that was killed has left; unreadable, it says nothing.
+	before, _ := readRunning(c.Dir)
+	if err := os.Remove(runningFile(c.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var one sync.Mutex // parties tell what happens at the same time
+	tell := func(party, what string) {
+		one.Lock()
+		defer one.Unlock()
+		events(party, what)
+	}
 	p, err := c.loadPorts(ctx)
 	if err != nil {
 		return err
+	}
+	if err := c.waitForPorts(ctx, p, before, tell); err != nil {
+		return err
+	}
+	notes := p.unlike(c)
+	for _, n := range notes {
+		tell("up", n)
 	}
 	n, err := c.prepare(ctx, p)
 	if err != nil {
 		return err
 	}
 
-	u := &up{Config: c, events: events, running: Running{PID: os.Getpid(), Parties: map[string]int{}, Status: map[string]string{}}}
-	for name, port := range p.Status {
-		u.running.Status[name] = "http://" + hostPort(port)
+	u := &up{Config: c, events: tell, children: map[string]*child{}, running: Running{
+		PID: os.Getpid(), Parties: map[string]int{}, Status: map[string]string{"node": "http://" + hostPort(p.RPC)}, Notes: notes,
+	}}
+	for _, name := range c.names() {
+		u.running.Status[name] = "http://" + hostPort(p.Status[name])
 	}
 	defer func() { _ = os.Remove(runningFile(c.Dir)) }()
 	err = u.start(ctx, n)
@@ -65,14 +92,30 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 	return err
 }
 
+// lock makes the network this process' own. Those who look whether it is up hold
+// the lock for a moment, so it is asked for more than once.
+func (c Config) lock(ctx context.Context) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	lock := flock.New(lockFile(c.Dir), flock.SetPermissions(0o600))
+	switch ok, err := lock.TryLockContext(ctx, 10*time.Millisecond); {
+	case errors.Is(err, context.DeadlineExceeded), err == nil && !ok:
+		return nil, fmt.Errorf("the local network in %s is up: %w", c.Dir, sdk.ErrBusy)
+	case err != nil:
+		return nil, err
+	}
+	return func() { _ = lock.Unlock() }, nil
+}
+
 // up is a network that runs.
 type up struct {
 	Config
-	events func(party, what string)
+	events   func(party, what string)
+	layers   []layer // in the order of start
+	children map[string]*child
 
 	mu      sync.Mutex
 	running Running
-	layers  []layer // in the order of start
 }
 
 // layer is what stops together.
@@ -146,7 +189,7 @@ func (u *up) offering(name string) func(context.Context) error {
 }
 
 func (u *up) verb(name string, words ...string) party {
-	return party{name: name, home: u.home(name), argv: append([]string{u.Fallow, "--home", string(u.home(name))}, words...)}
+	return party{name: name, argv: append([]string{u.Fallow, "--home", string(u.home(name))}, words...)}
 }
 
 // launch starts parties as one layer.
@@ -155,9 +198,10 @@ func (u *up) launch(parties []party) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := layer{cancel: cancel, done: new(sync.WaitGroup)}
 	for _, p := range parties {
-		c := &child{party: p, log: u.logFile(p.name), restart: u.Restart, events: u.events}
+		c := &child{party: p, log: u.logFile(p.name), restart: u.Restart, events: u.events, backoff: firstBackoff}
+		u.children[p.name] = c
 		l.done.Go(func() {
-			err := c.run(ctx, func(pid int) {
+			c.run(ctx, func(pid int) {
 				u.mu.Lock()
 				defer u.mu.Unlock()
 				u.running.Parties[p.name] = pid
@@ -165,9 +209,6 @@ func (u *up) launch(parties []party) {
 					u.events(p.name, err.Error())
 				}
 			})
-			if err != nil {
-				u.events(p.name, err.Error())
-			}
 		})
 	}
 	u.layers = append(u.layers, l)
@@ -186,9 +227,16 @@ func (u *up) await(ctx context.Context, name string, ask func(context.Context) e
 		if err == nil {
 			return nil
 		}
+		most := int32(mostEnds)
+		if !u.Restart {
+			most = 1
+		}
+		if u.children[name].ends.Load() >= most {
+			return fmt.Errorf("%s ends as soon as it starts; %s ends with:\n%s", name, u.logFile(name), lastLines(u.logFile(name), 2000))
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer: %w\n%s", name, err, lastLines(u.logFile(name), 2000))
+			return fmt.Errorf("%s does not answer: %w; %s ends with:\n%s", name, err, u.logFile(name), lastLines(u.logFile(name), 2000))
 		case <-tick.C:
 		}
 	}

@@ -64,7 +64,7 @@ func newStatusCommand(a *app) *cobra.Command {
 				f.Hubs = append(f.Hubs, hub)
 			}
 			if dir, err := a.upDir(""); err == nil {
-				if r, err := local.Read(dir); err == nil && alive(r.PID) {
+				if r, err := local.Read(dir); err == nil {
 					f.Local = &r
 				}
 			}
@@ -88,7 +88,7 @@ func newStatusCommand(a *app) *cobra.Command {
 					slices.Sort(names)
 					for _, name := range names {
 						state := "away"
-						if alive(f.Local.Parties[name]) {
+						if local.Alive(f.Local.Parties[name]) {
 							state = fmt.Sprintf("pid %d", f.Local.Parties[name])
 						}
 						row(name, f.Local.Status[name], state)
@@ -228,13 +228,9 @@ It exits with 8 and names the first breach when the books do not hold.`,
 			cmd.Stdout, cmd.Stderr = a.out, a.err
 			cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 			err = cmd.Run()
-			var ended *exec.ExitError
-			if errors.As(err, &ended) {
-				for _, e := range exits {
-					if e.code == ended.ExitCode() {
-						return fail(e, fmt.Errorf("%s audit: %s", filepath.Base(bin), e.text), "")
-					}
-				}
+			if _, ended := errors.AsType[*exec.ExitError](err); ended {
+				e := exitOfProcess(err)
+				return fail(e, fmt.Errorf("%s audit: %s", filepath.Base(bin), e.text), "")
 			}
 			return err
 		},

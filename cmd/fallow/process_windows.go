@@ -10,14 +10,8 @@ func ownSession() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }
 
-// alive says whether a process of ours runs.
-func alive(pid int) bool {
-	p, err := os.FindProcess(pid)
-	if err != nil {
-		return false
-	}
-	return p.Release() == nil
-}
+// interrupt ends a process: Windows has no signal to ask another console's with.
+func interrupt(p *os.Process) error { return p.Kill() }
 
 // notifyReload has no signal to ask for here.
 func notifyReload(chan<- os.Signal) {}

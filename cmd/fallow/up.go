@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,12 +28,15 @@ func newUpCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run a whole market on this machine: node, hubs, providers, a funded tenant",
-		Long: `Run a whole market on this machine: one validator, one or two hubs, three
+		Long: `Run a whole market on this machine: one validator, one or more hubs, three
 providers with different prices and sizes and a tenant with credits, each a
 process of its own with its own key and home. Work is real, money is play.
 
 It runs until Ctrl-C and goes on next time where it stopped. Homes, logs and
-who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default.`,
+who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default;
+to act as another party, name its home: fallow --home ~/.fallow/local/provider-1
+
+Block time, check window and credits are fixed when the network is made.`,
 		Example: `  fallow up
   fallow up --detach --hubs 2 --block-time 250ms
   fallow down`,
@@ -45,7 +50,7 @@ who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default.`,
 				return err
 			}
 			if config.Node, err = sdk.FindNode(); err != nil {
-				return fail(exitUsage, err, "build it with: make build")
+				return fail(exitUsage, err, "put it beside fallow (make build does), or name it in $FALLOWD")
 			}
 			if err := config.Validate(); err != nil {
 				return fail(exitUsage, err, "")
@@ -57,9 +62,9 @@ who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "folder of the network (default $FALLOW_HOME/local)")
+	f.StringVar(&dir, "dir", "", "`folder` of the network (default $FALLOW_HOME/local)")
 	f.BoolVarP(&detach, "detach", "d", false, "return when it is ready and leave it running; end it with fallow down")
-	f.DurationVar(&config.BlockTime, "block-time", config.BlockTime, "wait from one block to the next, 250ms to 1m; fixed when the network is made")
+	f.DurationVar(&config.BlockTime, "block-time", config.BlockTime, "wait from one block to the next, 250ms to 1m")
 	f.IntVar(&config.Hubs, "hubs", config.Hubs, "how many hubs, 1 to 4")
 	f.BoolVar(&config.Restart, "restart", config.Restart, "bring a party back that died")
 	f.Uint64Var(&config.Credits, "credits", config.Credits, "credits of the tenant")
@@ -68,15 +73,12 @@ who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default.`,
 	return c
 }
 
-func upDir(dir string) (string, error) {
+func (a *app) upDir(dir string) (string, error) {
 	if dir != "" {
 		return filepath.Abs(dir)
 	}
 	base, err := a.baseDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Abs(localDir(base))
+	return localDir(base), err
 }
 
 func (a *app) runUp(ctx context.Context, config local.Config) error {
@@ -88,25 +90,34 @@ func (a *app) runUp(ctx context.Context, config local.Config) error {
 	}
 	var printed error
 	err := local.Up(ctx, config, events, func(n sdk.Network, r local.Running) {
-		printed = a.print(map[string]any{"ready": true, "network": n, "running": r, "dir": config.Dir}, func(w io.Writer) {
-			fmt.Fprintf(w, "\n%s is up in %s\n", n.ChainID, config.Dir)
-			names := make([]string, 0, len(r.Status))
-			for name := range r.Status {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-			for _, name := range names {
-				fmt.Fprintf(w, "  %-12s %s\n", name, r.Status[name])
-			}
-			fmt.Fprintf(w, "\nRent from it:  fallow run examples/hello/job.yaml\nProve it:      fallow audit\nEnd it:        Ctrl-C, or fallow down\n")
-		})
+		printed = a.printUp(config, n, r, "Ctrl-C, or fallow down")
 	})
 	return errors.Join(err, printed)
 }
 
+// printUp says what is up, and what to do with it.
+func (a *app) printUp(config local.Config, n sdk.Network, r local.Running, end string) error {
+	as := ""
+	if usual, err := a.upDir(""); err != nil || usual != config.Dir {
+		as = " --home " + string(config.Tenant())
+	}
+	return a.print(map[string]any{"ready": true, "dir": config.Dir, "network": n, "running": r}, func(w io.Writer) {
+		fmt.Fprintf(w, "\n%s is up in %s\n", n.ChainID, config.Dir)
+		table(w, func(row func(...any)) {
+			for _, name := range slices.Sorted(maps.Keys(r.Status)) {
+				row("  "+name, r.Status[name])
+			}
+			row()
+			row("Rent from it", "fallow run examples/hello/job.yaml"+as)
+			row("Prove it", "fallow audit"+as)
+			row("End it", end)
+		})
+	})
+}
+
 // detach starts the same verb in a session of its own and waits until it is ready.
 func (a *app) detach(ctx context.Context, config local.Config) error {
-	if r, err := local.Read(config.Dir); err == nil && alive(r.PID) {
+	if _, err := local.Read(config.Dir); err == nil {
 		return fmt.Errorf("the local network in %s is up: %w", config.Dir, sdk.ErrBusy)
 	}
 	if err := os.MkdirAll(filepath.Join(config.Dir, "logs"), 0o700); err != nil {
@@ -129,19 +140,53 @@ func (a *app) detach(ctx context.Context, config local.Config) error {
 	defer tick.Stop()
 	for {
 		if r, err := local.Read(config.Dir); err == nil && r.Ready && r.PID == cmd.Process.Pid {
-			return a.print(map[string]any{"ready": true, "dir": config.Dir, "running": r}, func(w io.Writer) {
-				fmt.Fprintf(w, "the local network is up in %s; end it with: fallow down\n", config.Dir)
-			})
+			for _, note := range r.Notes {
+				fmt.Fprintln(a.err, "note: "+note)
+			}
+			n, err := sdk.Home(config.Dir).Network()
+			if err != nil {
+				return err
+			}
+			return a.printUp(config, n, r, "fallow down"+downArgs(config, a))
 		}
 		select {
 		case err := <-ended:
-			b, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("the local network did not come up: %w\n%s", err, b)
+			return didNotComeUp(err, log.Name())
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), cmd.Process.Signal(os.Interrupt))
+			return errors.Join(ctx.Err(), interrupt(cmd.Process))
 		case <-tick.C:
 		}
 	}
+}
+
+// didNotComeUp is what a detached network's log says of its end.
+func didNotComeUp(err error, log string) error {
+	b, _ := os.ReadFile(log)
+	_, why, told := strings.Cut(string(b), "fallow: ")
+	if !told {
+		why = fmt.Sprintf("%v; its log is %s", err, log)
+	}
+	return fail(exitOfProcess(err), errors.New("the local network did not come up: "+strings.TrimSpace(why)), "")
+}
+
+// exitOfProcess is the row of the table with which a program of ours ended.
+func exitOfProcess(err error) exit {
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
+		for _, e := range exits {
+			if e.code == ended.ExitCode() {
+				return e
+			}
+		}
+	}
+	return exitFailed
+}
+
+// downArgs says which network to end, where it is not the usual one.
+func downArgs(config local.Config, a *app) string {
+	if usual, err := a.upDir(""); err == nil && usual == config.Dir {
+		return ""
+	}
+	return " --dir " + config.Dir
 }
 
 // upArgs says the config again as flags.
@@ -158,35 +203,43 @@ func newDownCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "End the local network; it goes on next time where it stopped",
-		Args:  cobra.NoArgs,
+		Long: `End the local network. Providers redeem what they were paid, then everybody
+leaves; fallow up goes on where it stopped. To be rid of it, remove its folder.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := a.upDir(dir)
 			if err != nil {
 				return err
 			}
 			r, err := local.Read(dir)
-			if err != nil || !alive(r.PID) {
-				return fail(exitNotFound, fmt.Errorf("no local network is up in %s", dir), "")
+			if errors.Is(err, local.ErrDown) {
+				return fail(exitNotFound, err, "start one with: fallow up")
+			}
+			if err != nil {
+				return err
 			}
 			p, err := os.FindProcess(r.PID)
 			if err != nil {
 				return err
 			}
-			if err := p.Signal(os.Interrupt); err != nil {
+			if err := interrupt(p); err != nil {
 				return err
 			}
 			tick := time.NewTicker(50 * time.Millisecond)
 			defer tick.Stop()
-			for alive(r.PID) {
+			for local.Alive(r.PID) {
+				if _, err := local.Read(dir); errors.Is(err, local.ErrDown) {
+					break
+				}
 				select {
 				case <-c.Context().Done():
 					return c.Context().Err()
 				case <-tick.C:
 				}
 			}
-			return a.print(map[string]any{"down": dir}, func(w io.Writer) { fmt.Fprintln(w, "down") })
+			return a.print(map[string]any{"down": dir}, func(w io.Writer) { fmt.Fprintf(w, "the local network in %s is down\n", dir) })
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "folder of the network (default $FALLOW_HOME/local)")
+	c.Flags().StringVar(&dir, "dir", "", "`folder` of the network (default $FALLOW_HOME/local)")
 	return c
 }
