@@ -190,8 +190,6 @@ func (c *Client) gather(ctx context.Context, a *asked, d market.Demand, signed *
 	hubs := slices.Clone(c.config.Hubs)
 	mathrand.Shuffle(len(hubs), func(i, j int) { hubs[i], hubs[j] = hubs[j], hubs[i] })
 	hubs = hubs[:min(len(hubs), hubsAsked)]
-	emit(DemandSent{Demand: fallow.Sum(signed.GetMessage()), Hubs: len(hubs), Providers: c.config.Direct, Tasks: q.tasks})
-
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for _, hub := range hubs {
@@ -204,7 +202,11 @@ func (c *Client) gather(ctx context.Context, a *asked, d market.Demand, signed *
 			}
 		})
 	}
-	wg.Go(func() { c.askDirectly(ctx, a.peer, d, signed, send) })
+	wg.Go(func() {
+		list := c.direct(ctx, d)
+		emit(DemandSent{Demand: fallow.Sum(signed.GetMessage()), Hubs: len(hubs), Providers: len(list), Tasks: q.tasks})
+		c.askDirectly(ctx, a.peer, list, signed, send)
+	})
 	all := make(chan struct{})
 	go func() {
 		wg.Wait()
@@ -305,20 +307,25 @@ func (c *Client) askHub(ctx context.Context, peer Peer, hub string, signed *mark
 	return stream.Err()
 }
 
-// askDirectly asks a few providers from the ledger's list, past all hubs.
-func (c *Client) askDirectly(ctx context.Context, peer Peer, d market.Demand, signed *marketv1.Signed, send func(*marketv1.SealedAnswer)) {
+// direct draws a few providers from the ledger's list.
+func (c *Client) direct(ctx context.Context, d market.Demand) []Listing {
 	list, err := c.books.Providers(ctx, 8*c.config.Direct)
 	if err != nil {
 		c.log.DebugContext(ctx, "the ledger's list of providers could not be read", slog.Any("error", err))
-		return
+		return nil
 	}
 	list = slices.DeleteFunc(list, func(l Listing) bool {
 		return len(l.Addrs) == 0 || slices.Contains(d.Placement.Excluded, l.Provider) ||
 			len(d.Placement.Providers) > 0 && !slices.Contains(d.Placement.Providers, l.Provider)
 	})
 	mathrand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list[:min(len(list), c.config.Direct)]
+}
+
+// askDirectly asks providers past all hubs.
+func (c *Client) askDirectly(ctx context.Context, peer Peer, list []Listing, signed *marketv1.Signed, send func(*marketv1.SealedAnswer)) {
 	var wg sync.WaitGroup
-	for _, l := range list[:min(len(list), c.config.Direct)] {
+	for _, l := range list {
 		wg.Go(func() {
 			key, err := peer.Connect(ctx, l.Addrs)
 			if err != nil {

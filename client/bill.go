@@ -355,10 +355,10 @@ func (r *run) measure(ctx context.Context) {
 	defer cancel()
 	took, err := r.c.machine.Bare(ctx, r.task(middle.id), r.c.blobs)
 	if err != nil {
-		r.told(Warning{Text: "this machine's own speed could not be measured: " + firstLine(err)})
+		r.emit(Warning{Text: "this machine's own speed could not be measured: " + firstLine(err)})
 		return
 	}
 	if err := r.c.store.setBare(ctx, r.rec.ID, &Bare{Task: middle.id.task, Gas: middle.gas, Took: took, Cores: r.c.machine.Cores()}); err != nil {
-		r.told(Warning{Text: firstLine(err)})
+		r.emit(Warning{Text: firstLine(err)})
 	}
 }

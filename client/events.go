@@ -114,6 +114,19 @@ type TaskDone struct {
 	Of       int
 }
 
+// AttemptEnded tells that a lease is not at a task any more, and that it was
+// neither the task's result nor a failure: a check, or a copy that was not
+// needed.
+type AttemptEnded struct {
+	Task     uint32
+	Attempt  uint32
+	Lease    fallow.LeaseID
+	Provider fallow.Account
+	Kind     AttemptKind
+	// Cancelled says that it has no receipt.
+	Cancelled bool
+}
+
 // TaskFailed tells of an attempt without a result.
 type TaskFailed struct {
 	Task     uint32
@@ -182,6 +195,7 @@ func (ProviderBack) event() {}
 func (TaskIssued) event()   {}
 func (TaskDone) event()     {}
 func (TaskFailed) event()   {}
+func (AttemptEnded) event() {}
 func (CheckChosen) event()  {}
 func (CheckDone) event()    {}
 func (Verdict) event()      {}

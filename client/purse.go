@@ -102,7 +102,7 @@ func (p *purse) may(id fallow.LeaseID) bool {
 	if ok && after.Cmp(a.reserve) <= 0 {
 		return true
 	}
-	return !p.known() && a.out == 0 && a.owed.Cmp(a.reserve) < 0
+	return !p.known() && a.out == 0 && plus(a.owed, a.terms.TaskFee).Cmp(a.reserve) <= 0 && !a.reserve.IsZero()
 }
 
 // within says whether one more task, at this lease's price, stays within the

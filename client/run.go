@@ -76,7 +76,8 @@ type run struct {
 	asks     int // in a row without an offer
 	nextAsk  time.Time
 	firstAsk time.Time
-	asked    time.Time // with offers
+	asked    time.Time
+	extra    int // asks beside leases that work
 	raising  map[fallow.LeaseID]bool
 	paidAll  fallow.Pico
 	fatal    error
@@ -199,7 +200,10 @@ func (r *run) run(ctx, after context.Context) error {
 	if err == nil {
 		err = r.loop(ctx, inner)
 	}
-	return r.settle(after, inner, err)
+	if err = r.settle(after, inner, err); err == nil {
+		r.measure(ctx) // after the end: it is none of the job's time
+	}
+	return err
 }
 
 func (r *run) setState(ctx context.Context, s State, reason string) error {

@@ -34,17 +34,8 @@ func (r *run) settle(ctx, inner context.Context, cause error) error {
 	if cause != nil {
 		r.abandon(ctx, now)
 	}
-	bare := make(chan struct{})
-	r.work.run(func(ctx context.Context) {
-		defer close(bare)
-		if state == StateDone {
-			r.measure(ctx)
-		}
-	})
 	r.lastVouchers(ctx, inner, now)
-	err := r.close(ctx, reason)
-	<-bare
-	if err = errors.Join(err, r.fatal); err != nil {
+	if err := errors.Join(r.close(ctx, reason), r.fatal); err != nil {
 		// The job is as good as over, but its leases are not: say so, and
 		// leave it to be taken up again.
 		return errors.Join(cause, fmt.Errorf("job %s is not settled yet; go on with: fallow job resume %s: %w", r.rec.ID, r.rec.ID, err))

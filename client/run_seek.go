@@ -39,9 +39,8 @@ type leased struct {
 // reserves that run out.
 func (r *run) provide(now time.Time) {
 	slots, leases := r.live()
-	waits := len(r.board.pending)
 	starved := r.board.left() > 0 && (leases == 0 || r.board.starved() && r.board.outstanding() == 0)
-	few := leases == 1 && waits > 3*slots && len(r.stations) > 1 && now.Sub(r.asked) > 10*time.Second
+	few := leases > 0 && r.fewer(slots, now)
 	if leases > 0 && r.broke() {
 		need := r.purse.needs(r.board.left())
 		have := r.rec.Options.Budget
@@ -58,7 +57,10 @@ func (r *run) provide(now time.Time) {
 		return
 	}
 	if (starved || few) && !r.asking && now.After(r.nextAsk) {
-		r.asking = true
+		r.asking, r.asked = true, now
+		if few {
+			r.extra++
+		}
 		if r.firstAsk.IsZero() {
 			r.firstAsk = now
 		}
@@ -90,6 +92,30 @@ func (r *run) provide(now time.Time) {
 			})
 		}
 	}
+}
+
+// How often, and how many times, the market is asked again beside leases that
+// work, because more of them would end the job sooner.
+const (
+	extraEvery = 15 * time.Second
+	extraAsks  = 4
+)
+
+// fewer says that more slots would be worth their asking: others were lost or
+// none were free before, and there is work for a good while.
+func (r *run) fewer(slots int, now time.Time) bool {
+	waits := len(r.board.pending)
+	if most := int(r.rec.Options.Slots); most > 0 && slots >= most {
+		return false
+	}
+	if r.extra >= extraAsks || now.Sub(r.asked) < extraEvery || waits <= 2*slots || r.purse.free() == 0 {
+		return false
+	}
+	var each time.Duration
+	for _, id := range r.board.order {
+		each = max(each, r.board.expect(r.board.benches[id]))
+	}
+	return each*time.Duration(waits) > extraEvery*time.Duration(max(slots, 1))
 }
 
 // broke says that nothing is out and no lease can pay for another task, nor be
@@ -223,7 +249,6 @@ func (r *run) onLeased(ctx context.Context, m leased, now time.Time) {
 	case got > 0:
 		r.asks = 0
 		r.nextAsk = now.Add(time.Second)
-		r.asked = now
 		return
 	case ctx.Err() != nil:
 		return
