@@ -266,9 +266,26 @@ func (r *run) onLeased(ctx context.Context, m leased, now time.Time) {
 		r.emit(Away{What: "the market", For: now.Sub(r.firstAsk)})
 	case m.err != nil:
 		r.stop(m.err)
-	case away || r.asks >= 3:
+	case away || r.asks >= patientAsks || !m.asked.mayPass():
 		r.stop(m.asked.noOffers())
 	}
+}
+
+// patientAsks is how often the market is asked while nobody offers for reasons
+// that pass.
+const patientAsks = 6
+
+// mayPass says whether anybody declined for a reason that passes by itself,
+// or nobody answered.
+func (a asked) mayPass() bool {
+	for _, d := range a.declines {
+		switch d.reason {
+		case fallow.ReasonNoCapacity, fallow.ReasonRateLimited, fallow.ReasonChainAway, fallow.ReasonExposure, fallow.ReasonExpired, fallow.ReasonBusy, fallow.ReasonDraining:
+			return true
+		default:
+		}
+	}
+	return len(a.declines) == 0
 }
 
 // take makes a station of a lease and opens its link.

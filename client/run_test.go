@@ -235,3 +235,24 @@ func TestNoOffersSaysWhy(t *testing.T) {
 		t.Errorf("%s: %s", bill.State, bill.Reason)
 	}
 }
+
+func TestCapacityThatIsTakenIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	a.decline = fallow.ReasonNoCapacity
+	s.hub("hub", a)
+	go func() {
+		for count[Declined](s, nil) == 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
+		a.mu.Lock()
+		a.decline = ""
+		a.mu.Unlock()
+	}()
+	c, bill, err := s.run(s.job(2, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a)
+}
