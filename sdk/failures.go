@@ -40,6 +40,7 @@ func Failures() []Failure {
 		{provider.ErrBusy, "busy"},
 		{client.ErrRunning, "busy"},
 		{client.ErrNoJob, "not found"},
+		{client.ErrNoLease, "not found"},
 		{ledger.ErrNotFound, "not found"},
 		{ledger.ErrNoAccount, "funds"},
 		{ledger.ErrFunds, "funds"},
