@@ -88,7 +88,7 @@ func (r jobReport) print(w io.Writer) {
 		row("first output", b.FirstOutput.Round(time.Millisecond))
 		row("wall time", b.Wall.Round(time.Millisecond))
 		if s := b.Speed; s != nil {
-			row("speed", fmt.Sprintf("%.2f times the same .wasm unmetered on this machine's %d cores alone (%s)", s.Times, s.Bare.Cores, s.Alone.Round(time.Millisecond)))
+			row("speed", fmt.Sprintf("%.2g times the same .wasm unmetered on this machine's %d cores alone (%s)", s.Times, s.Bare.Cores, s.Alone.Round(max(s.Alone/1000, time.Microsecond))))
 		}
 	})
 }
