@@ -1,0 +1,110 @@
+package conformance_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fallow.network"
+	"fallow.network/market"
+	"fallow.network/receipt"
+	"fallow.network/runner/conformance"
+	"fallow.network/runner/wasm"
+	"fallow.network/spec"
+)
+
+// TestMain lets the test's binary be the child that it starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == wasm.ChildVerb {
+		os.Exit(wasm.ChildMain(os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// TestGo runs a program of Go's own, metered twice and bare: a runtime with
+// threads of its own, a heap and a clock is a guest like any other.
+func TestGo(t *testing.T) {
+	file := buildGo(t, "testdata/guest/main.go")
+	r, err := wasm.New(wasm.Config{Child: []string{os.Args[0], wasm.ChildVerb}, Cache: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.Open(1)
+	defer func() { _ = s.Close() }()
+	module, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin := filepath.Join(t.TempDir(), "stdin")
+	if err := os.WriteFile(stdin, []byte("a line\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := fallow.Sum([]byte("a line\n"))
+	task := wasm.Task{
+		Task: receipt.Task{
+			Module: fallow.Sum(module), Args: []string{"guest", "x"}, Env: []string{"NAME=fallow"}, Stdin: &in,
+			Files:   []receipt.File{{Path: "f", Blob: market.Blob{Digest: in, Size: 7}}},
+			Profile: spec.ProfileWASM1, Limits: receipt.Limits{Gas: 1 << 36, Memory: 128 << 20, Output: 1 << 20},
+		},
+		Paths: map[fallow.Digest]string{fallow.Sum(module): file, in: stdin}, Out: t.TempDir(), Wall: time.Minute,
+	}
+	var results []wasm.Result
+	for _, task.Bare = range []bool{false, false, true} {
+		res, err := s.Run(t.Context(), task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results = append(results, res)
+	}
+	first := results[0]
+	if first.Outcome != receipt.Exited || first.ExitCode != 3 || first.Gas == 0 || first.Gas != results[1].Gas {
+		t.Errorf("metered: %+v and %+v", first, results[1])
+	}
+	for i, r := range results {
+		if r.Digest() != first.Digest() || r.ExitCode != first.ExitCode {
+			t.Errorf("run %d differs: %+v and %+v", i, r, first)
+		}
+	}
+	for _, o := range first.Outputs {
+		if o.Path == "stdout" && !strings.HasPrefix(string(o.Small), "2024 [4 3 2 1 0] true\n") {
+			t.Errorf("printed\n%s", o.Small)
+		}
+	}
+	if len(first.Outputs) != 2 {
+		t.Errorf("%d outputs, want stdout and a file", len(first.Outputs))
+	}
+}
+
+// buildGo builds a Go program for WASI.
+func buildGo(t testing.TB, source string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "guest.wasm")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", out, source)
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", source, err, text)
+	}
+	return out
+}
+
+// TestWASM runs each case compiled and interpreted, every task in a child.
+func TestWASM(t *testing.T) {
+	runners := map[string]conformance.Runner{}
+	for name, interpreted := range map[string]bool{"compiled": false, "interpreted": true} {
+		r, err := wasm.New(wasm.Config{Child: []string{os.Args[0], wasm.ChildVerb}, Cache: t.TempDir(), Interpreted: interpreted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := r.Open(1)
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		runners[name] = s
+	}
+	conformance.Run(t, runners)
+}
