@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,10 @@ func newDoctorCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this machine can and can't do here, and why",
-		Args:  cobra.NoArgs,
+		Long: `Say what this machine can and can't do here, and why: its hardware as far as it
+can be lent, the programs that some verbs need, and this home's config, keys and
+network. It changes nothing.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := a.homeDir()
 			if err != nil {
@@ -84,7 +88,7 @@ func diagnose(ctx context.Context, h sdk.Home, m hardware.Machine) []finding {
 		add("GPUs", "no", "none found", "")
 	}
 	for _, g := range m.GPUs {
-		add("GPU", pick(g.Driver != "", "partly"), fmt.Sprintf("%s %s, %s, driver %s", g.Vendor, g.Model, size(g.MemoryBytes), nameOr([]string{g.Driver}, "none")), "")
+		add("GPU", pick(g.Driver != "", "partly"), fmt.Sprintf("%s %s, %s, driver %s", g.Vendor, g.Model, size(g.MemoryBytes), cmp.Or(g.Driver, "none")), "")
 	}
 
 	switch {
@@ -105,7 +109,7 @@ func diagnose(ctx context.Context, h sdk.Home, m hardware.Machine) []finding {
 	if p, err := sdk.FindNode(); err == nil {
 		add("own ledger node (up, audit)", "yes", p, "")
 	} else {
-		add("own ledger node (up, audit)", "no", err.Error(), "build it with: make build")
+		add("own ledger node (up, audit)", "no", err.Error(), "put it beside fallow (make build does), or name it in $FALLOWD")
 	}
 	tool("films as mp4", "apt-get install ffmpeg; without it a film is a GIF", "ffmpeg")
 	tool("building C guests", "apt-get install clang lld wasi-libc", "clang")

@@ -35,41 +35,63 @@ func newJobsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "jobs",
 		Short: "List the jobs of this home",
-		Args:  cobra.NoArgs,
+		Long: `List the jobs of this home with their state, and what they paid so far. It asks
+nobody, so it works while the network is away.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withJobs(c.Context(), func(s *client.Reader) error {
+			err := a.withJobs(c.Context(), func(s *client.Reader) error {
 				all, err := s.Jobs(c.Context())
 				if err != nil {
 					return err
 				}
-				return a.print(all, func(w io.Writer) {
-					if len(all) == 0 {
-						fmt.Fprintln(w, "no jobs yet; run one with: fallow run JOB-FILE")
-						return
-					}
-					table(w, func(row func(...any)) {
-						row("JOB", "STATE", "TASKS", "PAID", "STARTED")
-						for _, j := range all {
-							row(j.ID, j.State, fmt.Sprintf("%d of %d", j.Done, j.Tasks), j.Paid, j.Created.Format(time.DateTime))
-						}
-					})
-				})
+				return a.printJobs(all)
 			})
+			if exitOf(err) == exitNotFound {
+				return a.printJobs(nil)
+			}
+			return err
 		},
 	}
 }
 
-func newJobCommand(a *app) *cobra.Command {
-	c := &cobra.Command{
-		Use:   "job",
-		Short: "Show, cancel, resume a job, or list its outputs",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+func (a *app) printJobs(all []client.Job) error {
+	return a.print(list(all), func(w io.Writer) {
+		if len(all) == 0 {
+			fmt.Fprintln(w, "no jobs yet; run one with: fallow run JOB-FILE")
+			return
+		}
+		table(w, func(row func(...any)) {
+			row("JOB", "STATE", "TASKS", "PAID", "STARTED")
+			for _, j := range all {
+				row(j.ID, j.State, fmt.Sprintf("%d of %d", j.Done, j.Tasks), j.Paid, j.Created.Local().Format(time.DateTime))
+			}
+		})
+	})
+}
+
+// jobIDs completes the numbers of jobs.
+func (a *app) jobIDs(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var ids []string
+	err := a.withJobs(c.Context(), func(s *client.Reader) error {
+		all, err := s.Jobs(c.Context())
+		for _, j := range all {
+			ids = append(ids, string(j.ID)+"\t"+string(j.State))
+		}
+		return err
+	})
+	if err != nil || len(args) > 0 {
+		ids = nil
 	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+func newJobCommand(a *app) *cobra.Command {
 	show := &cobra.Command{
-		Use:   "show JOB",
-		Short: "Show a job and its bill",
-		Args:  cobra.ExactArgs(1),
+		Use:               "show JOB",
+		Short:             "Show a job and its bill",
+		Example:           `  fallow job show film-3f9a01`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.jobIDs,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withJobs(c.Context(), func(s *client.Reader) error {
 				b, err := s.Bill(c.Context(), client.JobID(args[0]))
@@ -93,16 +115,18 @@ func newJobCommand(a *app) *cobra.Command {
 		},
 	}
 	outputs := &cobra.Command{
-		Use:   "outputs JOB",
-		Short: "List the files that a job's tasks left, with their digests",
-		Args:  cobra.ExactArgs(1),
+		Use:               "outputs JOB",
+		Short:             "List the files that a job's tasks left, with their digests",
+		Example:           `  fallow job outputs film-3f9a01 --json`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.jobIDs,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withJobs(c.Context(), func(s *client.Reader) error {
 				all, err := s.Outputs(c.Context(), client.JobID(args[0]))
 				if err != nil {
 					return err
 				}
-				return a.print(all, func(w io.Writer) {
+				return a.print(list(all), func(w io.Writer) {
 					table(w, func(row func(...any)) {
 						for _, o := range all {
 							row(o.Label, o.Path, size(o.Size), o.Digest, o.File)
@@ -114,9 +138,11 @@ func newJobCommand(a *app) *cobra.Command {
 	}
 	var quiet bool
 	resume := &cobra.Command{
-		Use:   "resume JOB",
-		Short: "Go on with a job that this program left in the middle",
-		Args:  cobra.ExactArgs(1),
+		Use:               "resume JOB",
+		Short:             "Go on with a job that this program left in the middle",
+		Example:           `  fallow job resume film-3f9a01`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.jobIDs,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
 				return a.runJob(c.Context(), t, client.JobID(args[0]), quiet)
@@ -125,9 +151,11 @@ func newJobCommand(a *app) *cobra.Command {
 	}
 	resume.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the bill alone")
 	cancel := &cobra.Command{
-		Use:   "cancel JOB",
-		Short: "Stop a job: pay what was done and close its leases",
-		Args:  cobra.ExactArgs(1),
+		Use:               "cancel JOB",
+		Short:             "Stop a job: pay what was done and close its leases",
+		Example:           `  fallow job cancel film-3f9a01`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.jobIDs,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
 				b, err := t.Cancel(c.Context(), client.JobID(args[0]), nil)
@@ -140,6 +168,7 @@ func newJobCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	c.AddCommand(show, outputs, resume, cancel)
-	return c
+	return group("job", "Show, cancel, resume a job, or list its outputs", `One job, by its name in fallow jobs. Whatever became of the program that ran it,
+resume goes on: what is done and paid is neither done nor paid again.`,
+		show, outputs, resume, cancel)
 }

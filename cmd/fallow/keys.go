@@ -61,7 +61,9 @@ func newKeysAddCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "add NAME",
 		Short: "Make a key; its recovery words are shown once",
-		Args:  cobra.ExactArgs(1),
+		Example: `  fallow keys add savings
+  fallow keys add bot --passphrase-file /etc/fallow/passphrase`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, _, ring, err := a.ring()
 			if err != nil {
@@ -83,7 +85,7 @@ func newKeysAddCommand(a *app) *cobra.Command {
 func newKeysListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List keys; needs no passphrase",
+		Short: "List keys, and say which one signs; needs no passphrase",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, config, ring, err := a.ring()

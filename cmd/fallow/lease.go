@@ -15,14 +15,10 @@ import (
 )
 
 func newLeaseCommand(a *app) *cobra.Command {
-	c := &cobra.Command{
-		Use:   "lease",
-		Short: "Standing leases: open, ls, close; jobs run on them without waiting",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newLeaseOpenCommand(a), newLeaseListCommand(a), newLeaseCloseCommand(a))
-	return c
+	return group("lease", "Standing leases: open, ls, close; jobs run on them without waiting", `Standing leases. A lease that is open already spares a job the question, the
+answers and a block: it begins in milliseconds. What is reserved and not spent
+goes back when the lease is closed.`,
+		newLeaseOpenCommand(a), newLeaseListCommand(a), newLeaseCloseCommand(a))
 }
 
 func newLeaseOpenCommand(a *app) *cobra.Command {
@@ -52,7 +48,7 @@ func newLeaseOpenCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&reserve, "reserve", "0.10", "credits of each lease")
+	f.StringVar(&reserve, "reserve", "0.10", "`credits` of each lease")
 	f.IntVar(&wish.Leases, "leases", 1, "how many, each with another provider")
 	f.Uint32Var(&wish.Slots, "slots", 1, "tasks at once in each, at most")
 	f.DurationVar(&wish.For, "for", time.Hour, "how long it is wanted, for the provider's planning")
@@ -70,11 +66,11 @@ func newLeaseListCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
-				list, err := t.StandingLeases(c.Context(), all)
+				leases, err := t.StandingLeases(c.Context(), all)
 				if err != nil {
 					return err
 				}
-				return a.print(list, func(w io.Writer) { printLeases(w, list) })
+				return a.print(list(leases), func(w io.Writer) { printLeases(w, leases) })
 			})
 		},
 	}
@@ -104,6 +100,8 @@ func newLeaseCloseCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "close LEASE...",
 		Short: "Pay what is owed on standing leases and close them",
+		Example: `  fallow lease close 7 8
+  fallow lease close --all`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return fail(exitUsage, errors.New("want the numbers of leases, or --all"), "")
@@ -131,7 +129,7 @@ func newLeaseCloseCommand(a *app) *cobra.Command {
 						return explain(err)
 					}
 				}
-				return a.print(map[string]any{"closed": ids}, func(w io.Writer) { fmt.Fprintf(w, "closed %s\n", count(len(ids), "lease")) })
+				return a.print(map[string]any{"closed": list(ids)}, func(w io.Writer) { fmt.Fprintf(w, "closed %s\n", count(len(ids), "lease")) })
 			})
 		},
 	}

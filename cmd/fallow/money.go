@@ -92,7 +92,12 @@ func newBalanceCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "balance [ACCOUNT]",
 		Short: "Show coins, escrow, runway and pay on its way",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Show what an account has: FAL for fees and bonds, credits for work, credits in
+escrow (free, and reserved by leases), and pay that matures. By default it is
+the account of this home.`,
+		Example: `  fallow balance
+  fallow balance fal1… --json`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			h, config, ring, err := a.ring()
 			if err != nil {
@@ -106,7 +111,7 @@ func newBalanceCommand(a *app) *cobra.Command {
 			} else {
 				k, err := ring.Show(config.Account)
 				if err != nil {
-					return fail(exitNotFound, err, "make one with: fallow init")
+					return err
 				}
 				account = k.Account
 			}
@@ -173,6 +178,18 @@ func readBalance(ctx context.Context, l *ledger.Client, account fallow.Account) 
 	return b, nil
 }
 
+// parseTokens reads an amount of FAL that is not zero.
+func parseTokens(s string) (ledger.Tokens, error) {
+	amount, err := ledger.ParseTokens(strings.TrimSpace(strings.TrimSuffix(strings.ToUpper(s), "FAL")))
+	if err != nil {
+		return 0, typed(err)
+	}
+	if amount == 0 {
+		return 0, usage("%.40q is nothing: want an amount of FAL, as 2.5", s)
+	}
+	return amount, nil
+}
+
 // sent is what a money verb prints.
 type sent struct {
 	Hash   ledger.Hash   `json:"tx"`
@@ -192,19 +209,20 @@ func newSendCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "send ACCOUNT AMOUNT",
 		Short: "Send FAL to an account",
-		Long: `Send FAL to an account: fallow send fal1… 2.5
+		Long: `Send FAL to an account.
 
 Credits move through escrow alone: to give somebody credits for work, deposit
 into their escrow with: fallow deposit AMOUNT --for ACCOUNT`,
-		Args: cobra.ExactArgs(2),
+		Example: `  fallow send fal1… 2.5`,
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			to, err := keys.ParseAccount(args[0])
 			if err != nil {
 				return fail(exitUsage, err, "")
 			}
-			amount, err := ledger.ParseTokens(strings.TrimSuffix(strings.ToUpper(args[1]), "FAL"))
+			amount, err := parseTokens(args[1])
 			if err != nil {
-				return fail(exitUsage, err, "")
+				return err
 			}
 			return a.withPurse(c.Context(), func(p *sdk.Purse) error {
 				tx, err := p.Sender.Transfer(c.Context(), to, amount)
@@ -222,11 +240,16 @@ func newDepositCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "deposit CREDITS",
 		Short: "Put credits into escrow, which funds leases",
-		Args:  cobra.ExactArgs(1),
+		Example: `  fallow deposit 25
+  fallow deposit 2.50 --for fal1…`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			amount, err := fallow.ParseCredits(args[0])
 			if err != nil {
-				return fail(exitUsage, err, "")
+				return typed(err)
+			}
+			if amount == 0 {
+				return usage("nothing to deposit: want an amount of credits, as 2.5")
 			}
 			var tenant fallow.Account
 			if beneficiary != "" {
@@ -243,7 +266,7 @@ func newDepositCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&beneficiary, "for", "", "another tenant's escrow")
+	c.Flags().StringVar(&beneficiary, "for", "", "another `account`'s escrow")
 	return c
 }
 
@@ -251,7 +274,9 @@ func newWithdrawCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "withdraw CREDITS|all",
 		Short: "Take free credits out of escrow",
-		Args:  cobra.ExactArgs(1),
+		Example: `  fallow withdraw 10
+  fallow withdraw all`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var amount fallow.Credits
 			if args[0] != "all" {
@@ -283,19 +308,24 @@ func newGrantCommand(a *app) *cobra.Command {
 		Use:   "client-key ACCOUNT",
 		Short: "Let another account open leases from this escrow, within a limit",
 		Long: `Let another account open leases from this escrow, within a limit and until a
-height, so that the account's own key can stay offline:
-
-  fallow client-key fal1… --limit 5 --until 200000
-  fallow client-key fal1… --limit 0          ends it`,
+height, so that the account's own key can stay offline.`,
+		Example: `  fallow client-key fal1… --limit 5 --until 200000
+  fallow client-key fal1… --limit 0`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			other, err := keys.ParseAccount(args[0])
 			if err != nil {
 				return fail(exitUsage, err, "")
 			}
+			if limit == "" {
+				return usage("--limit is missing: want credits, or 0 to end it")
+			}
 			amount, err := fallow.ParseCredits(limit)
 			if err != nil {
-				return fail(exitUsage, err, "")
+				return fail(exitUsage, fmt.Errorf("--limit: %w", err), "")
+			}
+			if expires < 0 || amount > 0 && expires == 0 {
+				return usage("--until %d: want the last block height at which it may; fallow status shows the present one", expires)
 			}
 			return a.withPurse(c.Context(), func(p *sdk.Purse) error {
 				tx, err := p.Sender.SetClientKey(c.Context(), other, amount, fallow.Height(expires))
@@ -306,10 +336,7 @@ height, so that the account's own key can stay offline:
 			})
 		},
 	}
-	c.Flags().StringVar(&limit, "limit", "", "credits that its leases may reserve in all; 0 ends it")
-	c.Flags().Int64Var(&expires, "until", 0, "last block height at which it may")
-	if err := c.MarkFlagRequired("limit"); err != nil {
-		panic(err) // the flag stands three lines above
-	}
+	c.Flags().StringVar(&limit, "limit", "", "`credits` that its leases may reserve in all; 0 ends it")
+	c.Flags().Int64Var(&expires, "until", 0, "last block `height` at which it may")
 	return c
 }

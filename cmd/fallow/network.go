@@ -39,7 +39,12 @@ func newStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show where the network stands: ledger, hubs, providers",
-		Args:  cobra.NoArgs,
+		Long: `Show where the network of this home stands: the ledger's latest block and how
+old it is, each hub and how many providers are on its board, and the processes
+of a local network.`,
+		Example: `  fallow status
+  fallow status --json`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := a.homeDir()
 			if err != nil {
@@ -104,7 +109,9 @@ func newHubCommand(a *app) *cobra.Command {
 	initial := &cobra.Command{
 		Use:   "init",
 		Short: "Make a hub's key and hub.toml in the home; prints its address for network files",
-		Args:  cobra.NoArgs,
+		Example: `  fallow hub init
+  fallow hub init --open --listen /ip4/0.0.0.0/tcp/4100 --announce /dns4/hub.example.org/tcp/4100`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			h, err := a.homeDir()
 			if err != nil {
@@ -118,14 +125,16 @@ func newHubCommand(a *app) *cobra.Command {
 		},
 	}
 	d := sdk.DefaultHub()
-	initial.Flags().StringSliceVar(&settings.Listen, "listen", d.Listen, "multiaddrs to listen on; leave loopback with --open")
+	initial.Flags().StringSliceVar(&settings.Listen, "listen", d.Listen, "`multiaddrs` to listen on; leave loopback with --open")
 	initial.Flags().BoolVar(&settings.Open, "open", false, "let --listen leave loopback")
-	initial.Flags().StringSliceVar(&settings.Announce, "announce", nil, "further multiaddrs at which others reach it")
-	initial.Flags().StringVar(&settings.Status, "status", d.Status, "loopback address of metrics and health; empty for none")
+	initial.Flags().StringSliceVar(&settings.Announce, "announce", nil, "further `multiaddrs` at which others reach it")
+	initial.Flags().StringVar(&settings.Status, "status", d.Status, "loopback `address` of metrics and health; empty for none")
 	start := &cobra.Command{
 		Use:   "start",
 		Short: "Run the hub of this home until it is told to stop",
-		Args:  cobra.NoArgs,
+		Long: `Run the hub of this home until it is told to stop: Ctrl-C or SIGTERM. Providers
+on its board find another; nothing is lost.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := a.homeDir()
 			if err != nil {
@@ -141,7 +150,11 @@ func newHubCommand(a *app) *cobra.Command {
 	status := &cobra.Command{
 		Use:   "status [ADDR]",
 		Short: "Ask a hub how many providers it has and what passed through it",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Ask a hub how many providers are on its board and what passed through it; by
+default every hub of the network that this home has joined.`,
+		Example: `  fallow hub status
+  fallow hub status /ip4/127.0.0.1/tcp/4100/p2p/12D3Koo…`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			addrs := args
 			if len(args) == 0 {
@@ -195,6 +208,8 @@ verified headers. Nothing is taken from events. Where only a node's word stands
 behind a fact, the report says so.
 
 It exits with 8 and names the first breach when the books do not hold.`,
+		Example: `  fallow audit
+  fallow audit --trust 120000:5C2F… --node https://rpc.example.org`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := a.homeDir()
@@ -207,7 +222,7 @@ It exits with 8 and names the first breach when the books do not hold.`,
 			}
 			bin, err := sdk.FindNode()
 			if err != nil {
-				return fail(exitUsage, err, "the audit is part of fallowd; build it with: make build")
+				return fail(exitUsage, err, "the audit is part of fallowd: put it beside fallow (make build does), or name it in $FALLOWD")
 			}
 			if node == "" {
 				node = n.RPC[0]
@@ -235,7 +250,7 @@ It exits with 8 and names the first breach when the books do not hold.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&trust, "trust", "", "HEIGHT:HASH of a block header to trust (default: the network file's genesis)")
-	c.Flags().StringVar(&node, "node", "", "RPC endpoint to read from (default: the network file's first)")
+	c.Flags().StringVar(&trust, "trust", "", "`HEIGHT:HASH` of a block header to trust (default: the network file's genesis)")
+	c.Flags().StringVar(&node, "node", "", "RPC `endpoint` to read from (default: the network file's first)")
 	return c
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,18 +22,15 @@ import (
 func lendVerbs(a *app) []*cobra.Command { return []*cobra.Command{newProviderCommand(a)} }
 
 func newProviderCommand(a *app) *cobra.Command {
-	c := &cobra.Command{
-		Use:   "provider",
-		Short: "Lend this machine: init, start, status, pause, resume, drain, bond, unbond, grant",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newProviderInitCommand(a), newProviderStartCommand(a), newProviderStatusCommand(a),
-		newProviderControlCommand(a, "pause", "Make no offers until resume; signed offers stay valid"),
-		newProviderControlCommand(a, "resume", "Make offers again"),
-		newProviderControlCommand(a, "drain", "Finish what is leased, redeem, and end the daemon"),
+	return group("provider", "Lend this machine: init, start, status, pause, resume, drain, bond, unbond, grant", `Lend this machine and be paid for work that was done. fallow provider init looks
+at the machine and writes prices, share and hours; start registers it with a
+bond, offers and runs. Pause when you want it for yourself; drain before you
+switch it off.`,
+		newProviderInitCommand(a), newProviderStartCommand(a), newProviderStatusCommand(a),
+		newProviderControlCommand(a, "pause", "Make no offers until resume; signed offers stay valid", "no more offers; what is leased goes on. fallow provider resume ends it"),
+		newProviderControlCommand(a, "resume", "Make offers again", "it makes offers again"),
+		newProviderControlCommand(a, "drain", "Finish what is leased, redeem, and end the daemon", "no more offers; the daemon ends when what is leased is done"),
 		newProviderBondCommand(a), newProviderUnbondCommand(a), newProviderGrantCommand(a))
-	return c
 }
 
 func newProviderInitCommand(a *app) *cobra.Command {
@@ -48,11 +48,16 @@ again on SIGHUP.
 The owner is paid. By default it is the home's account; with --owner the key in
 this home is an operator's, which may redeem and maintain and nothing else (see
 fallow provider grant).`,
+		Example: `  fallow provider init --region eu-west
+  fallow provider init --slots 2 --gas-price 0.000000004 --bond 1000`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := a.homeDir()
 			if err != nil {
 				return err
+			}
+			if s.Slots < 0 || s.Slots > 4096 {
+				return usage("--slots %d: want 1 to 4096, or 0 for one for each core that is lent", s.Slots)
 			}
 			if owner != "" {
 				if s.Owner, err = keys.ParseAccount(owner); err != nil {
@@ -80,14 +85,14 @@ fallow provider grant).`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&owner, "owner", "", "account that is paid, when it is not this home's")
+	f.StringVar(&owner, "owner", "", "`account` that is paid, when it is not this home's")
 	f.StringVar(&s.Region, "region", "", "region that placements can ask for, as eu-west")
 	f.IntVar(&s.Slots, "slots", 0, "tasks at once (default: one for each core that is lent)")
-	f.StringVar(&s.GasPrice, "gas-price", "", "credits for 1,000,000 gas")
-	f.StringVar(&s.TaskFee, "task-fee", "", "credits for each task")
-	f.Uint64Var(&s.Bond, "bond", 0, "FAL to lock at the first start")
-	f.StringSliceVar(&s.Listen, "listen", nil, "multiaddrs to listen on (default: loopback, free ports)")
-	f.StringVar(&s.Status, "status", "", "loopback address of the status page")
+	f.StringVar(&s.GasPrice, "gas-price", "", "`credits` for 1,000,000 gas")
+	f.StringVar(&s.TaskFee, "task-fee", "", "`credits` for each task")
+	f.Uint64Var(&s.Bond, "bond", 0, "`FAL` to lock at the first start")
+	f.StringSliceVar(&s.Listen, "listen", nil, "`multiaddrs` to listen on (default: loopback, free ports)")
+	f.StringVar(&s.Status, "status", "", "loopback `address` of the status page")
 	return c
 }
 
@@ -143,11 +148,15 @@ func newProviderStatusCommand(a *app) *cobra.Command {
 					row("provider", s.Provider)
 					state := "offering"
 					if !s.Offering {
-						state = s.Reason.Text() + " " + s.Detail
+						state = "no offers: " + cmp.Or(s.Detail, s.Reason.Text())
 					}
 					row("state", state)
 					row("up", time.Duration(s.UpSeconds)*time.Second)
-					row("capacity", fmt.Sprintf("%+v", s.Capacity))
+					row("lends", lends(s.Capacity))
+					row("asks", fmt.Sprintf("%s credits per Ggas, %s a task", perGiga(s.Prices.MegaGas), s.Prices.Task))
+					if s.Standing != nil {
+						row("standing", fmt.Sprintf("%s credits of open work and unmatured pay, of %s that the bond allows", s.Standing.Exposure, s.Standing.Ceiling))
+					}
 					row("earned", fmt.Sprintf("%s credits, %s not redeemed yet, %s not vouched for yet", s.Earned, s.Unredeemed, s.Unpaid))
 					for _, hub := range s.Hubs {
 						up := "away"
@@ -159,8 +168,8 @@ func newProviderStatusCommand(a *app) *cobra.Command {
 					for _, l := range s.Leases {
 						row(fmt.Sprintf("lease %d", l.ID), fmt.Sprintf("%s  %d running, %d waiting, %s, %s credits", short(l.Tenant), l.Running, l.Pending, count(l.Receipts, "receipt"), l.Charged))
 					}
-					for r, n := range s.DeclineCounts {
-						row("declined", fmt.Sprintf("%d times: %s", n, r.Text()))
+					for _, r := range slices.Sorted(maps.Keys(s.DeclineCounts)) {
+						row("declined", fmt.Sprintf("%s: %s", count(s.DeclineCounts[r], "demand"), r.Text()))
 					}
 					row("page", control.PageURL())
 				})
@@ -169,7 +178,17 @@ func newProviderStatusCommand(a *app) *cobra.Command {
 	}
 }
 
-func newProviderControlCommand(a *app, verb, text string) *cobra.Command {
+// lends says what is lent and how much of it is spoken for.
+func lends(u provider.Usage) string {
+	s := fmt.Sprintf("%s: %d running, %d leased, %d held by offers; %d.%03d cores, %s memory, %s disk", count(int(u.Slots), "slot"), u.Running, u.SlotsLeased, u.SlotsHeld,
+		u.Lent.MilliCPU/1000, u.Lent.MilliCPU%1000, size(u.Lent.MemoryBytes), size(u.Lent.DiskBytes))
+	if u.Lent.GPUs > 0 {
+		s += fmt.Sprintf(", %d %s", u.Lent.GPUs, u.Lent.GPUModel)
+	}
+	return s
+}
+
+func newProviderControlCommand(a *app, verb, text, done string) *cobra.Command {
 	return &cobra.Command{
 		Use:   verb,
 		Short: text,
@@ -192,20 +211,21 @@ func newProviderControlCommand(a *app, verb, text string) *cobra.Command {
 			if err != nil {
 				return fail(exitAway, err, "")
 			}
-			return a.print(map[string]string{"done": verb}, func(w io.Writer) { fmt.Fprintln(w, verb+": done") })
+			return a.print(map[string]string{"done": verb}, func(w io.Writer) { fmt.Fprintln(w, done) })
 		},
 	}
 }
 
 func newProviderBondCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "bond FAL",
-		Short: "Add to the bond; half of its value bounds open work and unmatured pay",
-		Args:  cobra.ExactArgs(1),
+		Use:     "bond FAL",
+		Short:   "Add to the bond; half of its value bounds open work and unmatured pay",
+		Example: `  fallow provider bond 5000`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			amount, err := ledger.ParseTokens(args[0])
+			amount, err := parseTokens(args[0])
 			if err != nil {
-				return fail(exitUsage, err, "")
+				return err
 			}
 			return a.withPurse(c.Context(), func(p *sdk.Purse) error {
 				tx, err := p.Sender.Bond(c.Context(), amount)
@@ -222,16 +242,15 @@ func newProviderUnbondCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unbond FAL|all",
 		Short: "Begin to take the bond back; it leaves after the unbonding time",
-		Args:  cobra.ExactArgs(1),
+		Example: `  fallow provider unbond 1000
+  fallow provider unbond all`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var amount ledger.Tokens
 			if args[0] != "all" {
 				var err error
-				if amount, err = ledger.ParseTokens(args[0]); err != nil {
-					return fail(exitUsage, err, "")
-				}
-				if amount == 0 {
-					return usage("nothing to unbond: want an amount, or all")
+				if amount, err = parseTokens(args[0]); err != nil {
+					return err
 				}
 			}
 			return a.withPurse(c.Context(), func(p *sdk.Purse) error {
@@ -256,7 +275,8 @@ func newProviderGrantCommand(a *app) *cobra.Command {
 		Long: `Let an operator key redeem and maintain for this owner, and nothing else. Run
 it where the owner's key is; the machine that lends holds the operator's alone,
 and earnings go to the owner.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  fallow provider grant fal1… --fees 10 --days 365`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			operator, err := keys.ParseAccount(args[0])
 			if err != nil {
@@ -279,7 +299,7 @@ and earnings go to the owner.`,
 			})
 		},
 	}
-	c.Flags().StringVar(&allowance, "fees", "10", "FAL of its fees that this account pays")
+	c.Flags().StringVar(&allowance, "fees", "10", "`FAL` of its fees that this account pays")
 	c.Flags().IntVar(&days, "days", 365, "how long")
 	return c
 }
