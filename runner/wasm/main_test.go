@@ -84,8 +84,8 @@ func spy() int {
 		return 1
 	}
 	b, _ := json.Marshal(w)
-	_ = putFrame(os.Stdout, reply{Abort: &Abort{fallow.ReasonAborted, "see stderr"}})
 	_ = os.WriteFile(filepath.Join(t.Out, "spy"), b, 0o600)
+	_ = putFrame(os.Stdout, reply{Abort: &Abort{fallow.ReasonAborted, "look at the file"}})
 	return 0
 }
 
