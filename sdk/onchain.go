@@ -16,8 +16,8 @@ type OnChain struct {
 	Traces []ledger.Trace `json:"transactions"`
 	Bytes  int            `json:"bytes"`
 	Fees   ledger.Tokens  `json:"fees_ufal"`
-	// Settled says that every lease that ended is closed and has paid what its
-	// vouchers say; otherwise providers still have time to redeem.
+	// Settled says that every lease that ended is closed; otherwise providers
+	// still have time to redeem.
 	Settled bool       `json:"settled"`
 	Paid    []PaidLine `json:"paid"`
 }
@@ -76,9 +76,9 @@ func ReadOnChain(ctx context.Context, c *ledger.Client, b *client.Bill) (OnChain
 				Lease: lease.ID, Provider: lease.Provider, State: lease.State.String(), Reserve: lease.Reserve,
 				Claimed: lease.Claimed, Paid: lease.Paid, Reason: lease.Reason,
 			})
-			// A standing lease stays open when a job on it ends.
-			over := line.Reason != "" && (lease.State != settle.Closed || lease.Claimed.Cmp(line.Paid) < 0)
-			out.Settled = out.Settled && !over
+			// A standing lease stays open when a job on it ends. A closed one
+			// takes no voucher any more: who was killed may never have come.
+			out.Settled = out.Settled && (line.Reason == "" || lease.State == settle.Closed)
 		}
 		if out.Settled || time.Now().After(until) {
 			break
