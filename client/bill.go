@@ -13,91 +13,102 @@ import (
 // paid, and how long it took. Every figure comes from receipts, vouchers or
 // the ledger's transactions, or was measured on this machine.
 type Bill struct {
-	Job    JobID
-	Name   string
-	State  State
-	Reason string // of a failure
+	Job    JobID  `json:"job"`
+	Name   string `json:"name"`
+	State  State  `json:"state"`
+	Reason string `json:"reason"` // of a failure
 
-	Tasks, Done int
+	Tasks int `json:"tasks"`
+	Done  int `json:"done"`
 	// Failed is how many tasks ended with a trap or an exit code above zero:
 	// results all the same.
-	Failed    int
-	Providers []BillLine
-	Checks    BillChecks
+	Failed    int        `json:"failed"`
+	Providers []BillLine `json:"providers"`
+	Checks    BillChecks `json:"checks"`
 	// Reissued are tasks that were handed out again beside a slow provider;
 	// Retried are attempts that gave no result, by reason.
-	Reissued int
-	Retried  map[fallow.Reason]int
+	Reissued int                   `json:"reissued"`
+	Retried  map[fallow.Reason]int `json:"retried"`
 
-	Gas    fallow.Gas
-	Budget fallow.Credits // 0: none was named
+	Gas    fallow.Gas     `json:"gas"`
+	Budget fallow.Credits `json:"budget_ucredit"` // 0: none was named
 	// Charged is what all receipts cost, Paid what vouchers say, Refused what
 	// was not paid because it was found wrong.
-	Charged, Paid, Refused fallow.Pico
+	Charged fallow.Pico `json:"charged"`
+	Paid    fallow.Pico `json:"paid"`
+	Refused fallow.Pico `json:"refused"`
 	// Unsecured is the part of Paid for results that nobody ran again, where
 	// no bond answers for a wrong one: nothing can be slashed until the ledger
 	// has disputes.
-	Unsecured fallow.Pico
+	Unsecured fallow.Pico `json:"unsecured"`
 
-	Transactions []BillTransaction
-	ChainBytes   uint64
-	ChainFees    uint64 // ufal
+	Transactions []BillTransaction `json:"transactions"`
+	ChainBytes   uint64            `json:"chain_bytes"`
+	ChainFees    uint64            `json:"chain_fees_ufal"` // ufal
 
 	// FirstOutput is from the start to the first outputs in their place.
-	FirstOutput time.Duration
-	Wall        time.Duration
+	FirstOutput time.Duration `json:"first_output_ns"`
+	Wall        time.Duration `json:"wall_ns"`
 	// Speed compares with this machine; nil when it was not measured.
-	Speed *BillSpeed
+	Speed *BillSpeed `json:"speed"`
 }
 
 // BillLine is one lease.
 type BillLine struct {
-	Lease    fallow.LeaseID
-	Provider fallow.Account
-	NodeKey  fallow.Key
-	Region   string
-	Slots    uint32
-	GasPrice fallow.Pico // for 1,000,000 gas
-	TaskFee  fallow.Pico
+	Lease    fallow.LeaseID `json:"lease"`
+	Provider fallow.Account `json:"provider"`
+	NodeKey  fallow.Key     `json:"node_key"`
+	Region   string         `json:"region"`
+	Slots    uint32         `json:"slots"`
+	GasPrice fallow.Pico    `json:"gas_price"` // for 1,000,000 gas
+	TaskFee  fallow.Pico    `json:"task_fee"`
 	// Tasks are results that stand; Reruns are checks and second copies.
-	Tasks, Reruns int
-	Gas           fallow.Gas
-	Charged, Paid fallow.Pico
-	Checked       int // of Tasks, run again by somebody
-	Agreed        int // of Checked
+	Tasks   int         `json:"tasks"`
+	Reruns  int         `json:"reruns"`
+	Gas     fallow.Gas  `json:"gas"`
+	Charged fallow.Pico `json:"charged"`
+	Paid    fallow.Pico `json:"paid"`
+	Checked int         `json:"checked"` // of Tasks, run again by somebody
+	Agreed  int         `json:"agreed"`  // of Checked
 	// Rate is gas a second of one slot, over the time that receipts name.
-	Rate   float64
-	Reason fallow.Reason // why the lease ended
+	Rate   float64       `json:"rate"`
+	Reason fallow.Reason `json:"reason"` // why the lease ended
 }
 
 // BillChecks counts what was run again.
 type BillChecks struct {
-	Chosen, Agreed, Wrong, Cleared, Undecided, Skipped int
-	Own, Market                                        int // who ran them
+	Chosen    int `json:"chosen"`
+	Agreed    int `json:"agreed"`
+	Wrong     int `json:"wrong"`
+	Cleared   int `json:"cleared"`
+	Undecided int `json:"undecided"`
+	Skipped   int `json:"skipped"`
+	Own       int `json:"own"`
+	Market    int `json:"market"` // who ran them
 }
 
 // BillTransaction is what the ledger took.
 type BillTransaction struct {
 	Transaction
-	Kind string // open, raise, close
+	Kind string `json:"kind"` // open, raise, close
 }
 
 // Bare is a task of a job run on this machine's own core, unmetered.
 type Bare struct {
-	Task  uint32
-	Gas   fallow.Gas
-	Took  time.Duration
-	Cores int
+	Task  uint32        `json:"task"`
+	Gas   fallow.Gas    `json:"gas"`
+	Took  time.Duration `json:"took_ns"`
+	Cores int           `json:"cores"`
 }
 
 // BillSpeed compares a job with the same module, unmetered, on this machine.
 type BillSpeed struct {
-	Bare Bare
+	Bare Bare `json:"bare"`
 	// Alone is how long all of the job's tasks would take on all cores here,
 	// by the measured task's time and each task's gas.
-	Alone time.Duration
+	Alone time.Duration `json:"alone_ns"`
 	// Times is Alone over the job's wall time: above 1 the market was faster.
-	Times float64
+	Times float64 `json:"times"`
 }
 
 // Bill makes up the bill of a job as it stands.

@@ -42,40 +42,40 @@ func (s State) Ended() bool { return s == StateDone || s == StateFailed || s == 
 
 // Job is what is known of one.
 type Job struct {
-	ID    JobID
-	Name  string
-	State State
+	ID    JobID  `json:"id"`
+	Name  string `json:"name"`
+	State State  `json:"state"`
 	// Reason is why it failed.
-	Reason   string
-	Workload fallow.Digest
-	Tasks    int
-	Done     int
-	Paid     fallow.Pico
-	Options  Options
-	Created  time.Time
-	Started  time.Time // zero before
-	Ended    time.Time // zero before
+	Reason   string        `json:"reason"`
+	Workload fallow.Digest `json:"workload"`
+	Tasks    int           `json:"tasks"`
+	Done     int           `json:"done"`
+	Paid     fallow.Pico   `json:"paid"`
+	Options  Options       `json:"options"`
+	Created  time.Time     `json:"created"`
+	Started  time.Time     `json:"started"` // zero before
+	Ended    time.Time     `json:"ended"`   // zero before
 	// FirstOutput is when the first outputs lay in their place; zero before.
-	FirstOutput time.Time
+	FirstOutput time.Time `json:"first_output"`
 }
 
 // Options are what a job is run with beside its workload.
 type Options struct {
 	// Out is the absolute folder that outputs go to.
-	Out string
+	Out string `json:"out"`
 	// Budget bounds what the job may cost; 0 is what free escrow covers.
-	Budget fallow.Credits
+	Budget fallow.Credits `json:"budget_ucredit"`
 	// Deadline bounds the wall time from the first start; 0 is none.
-	Deadline time.Duration
+	Deadline time.Duration `json:"deadline_ns"`
 	// Slots bounds the tasks at once; 0 is as many as are offered.
-	Slots     uint32
-	Checks    formats.Checks
-	Placement market.Placement
-	Collect   formats.Collect
+	Slots     uint32           `json:"slots"`
+	Checks    formats.Checks   `json:"checks"`
+	Placement market.Placement `json:"placement"`
+	Collect   formats.Collect  `json:"collect"`
 	// Labels tell tasks apart for people.
-	Labels []string
+	Labels []string `json:"labels"`
 	// Leases are standing leases to run on, in place of new ones.
-	Leases []fallow.LeaseID
+	Leases []fallow.LeaseID `json:"leases"`
 }
 
 // label is a task's label, or its number.
@@ -88,12 +88,12 @@ func (o Options) label(task uint32) string {
 
 // Output is a file that a task left on this machine.
 type Output struct {
-	Task   uint32
-	Label  string
-	Path   string // as the guest wrote it, or stdout or stderr
-	Digest fallow.Digest
-	Size   uint64
-	File   string // absolute
+	Task   uint32        `json:"task"`
+	Label  string        `json:"label"`
+	Path   string        `json:"path"` // as the guest wrote it, or stdout or stderr
+	Digest fallow.Digest `json:"digest"`
+	Size   uint64        `json:"size"`
+	File   string        `json:"file"` // absolute
 }
 
 // record is a job with all that running it needs.

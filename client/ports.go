@@ -56,13 +56,13 @@ type OpenResult struct {
 
 // Transaction is what the ledger took for a message.
 type Transaction struct {
-	Hash   string
-	Height fallow.Height
+	Hash   string        `json:"hash"`
+	Height fallow.Height `json:"height"`
 	// Bytes is the length of the signed transaction.
-	Bytes uint64
+	Bytes uint64 `json:"bytes"`
 	// Fee in ufal, and the gas that the ledger's node used (not WASM gas).
-	Fee     uint64
-	GasUsed uint64
+	Fee     uint64 `json:"fee_ufal"`
+	GasUsed uint64 `json:"gas_used"`
 }
 
 // Escrow is a tenant's account.

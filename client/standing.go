@@ -37,20 +37,20 @@ type LeaseWish struct {
 
 // StandingLease is a lease that belongs to no job.
 type StandingLease struct {
-	ID       fallow.LeaseID
-	Provider fallow.Account
-	NodeKey  fallow.Key
-	Region   string
-	State    string
-	Slots    uint32
-	GasPrice fallow.Pico // for 1,000,000 gas
-	TaskFee  fallow.Pico
-	Reserve  fallow.Credits
+	ID       fallow.LeaseID `json:"id"`
+	Provider fallow.Account `json:"provider"`
+	NodeKey  fallow.Key     `json:"node_key"`
+	Region   string         `json:"region"`
+	State    string         `json:"state"`
+	Slots    uint32         `json:"slots"`
+	GasPrice fallow.Pico    `json:"gas_price"` // for 1,000,000 gas
+	TaskFee  fallow.Pico    `json:"task_fee"`
+	Reserve  fallow.Credits `json:"reserve_ucredit"`
 	// Paid is what vouchers say so far, Tasks how many receipts they pay.
-	Paid   fallow.Pico
-	Tasks  uint32
-	Opened time.Time
-	Reason fallow.Reason
+	Paid   fallow.Pico   `json:"paid"`
+	Tasks  uint32        `json:"tasks"`
+	Opened time.Time     `json:"opened"`
+	Reason fallow.Reason `json:"reason"`
 }
 
 func (w *LeaseWish) fill() error {
