@@ -22,8 +22,8 @@ type fn struct {
 
 // asm writes a module of functions, all exported as f0, f1 and so on, with a
 // memory of one page and a table of all of them.
-func asm(t testing.TB, fns ...fn) []byte {
-	t.Helper()
+func asm(tb testing.TB, fns ...fn) []byte {
+	tb.Helper()
 	letters := func(s string) (b []byte) {
 		for _, c := range []byte(s) {
 			b = append(b, valType(c))
@@ -42,7 +42,7 @@ func asm(t testing.TB, fns ...fn) []byte {
 		for _, l := range letters(f.locals) {
 			body = append(body, 1, l)
 		}
-		code = putBytes(code, append(append(body, words(t, f.body)...), opEnd))
+		code = putBytes(code, append(append(body, words(tb, f.body)...), opEnd))
 	}
 	exports = append(putName(exports, "memory"), 2, 0)
 	out := []byte("\x00asm\x01\x00\x00\x00")
@@ -71,12 +71,12 @@ var opcodes = func() map[string][]byte {
 
 // words assembles instructions. What follows a word are its immediates;
 // block types are 0 for none or letters.
-func words(t testing.TB, text string) (out []byte) {
-	t.Helper()
+func words(tb testing.TB, text string) (out []byte) {
+	tb.Helper()
 	f := strings.Fields(text)
 	next := func() string {
 		if len(f) == 0 {
-			t.Fatalf("assembling %q: an immediate is missing", text)
+			tb.Fatalf("assembling %q: an immediate is missing", text)
 		}
 		s := f[0]
 		f = f[1:]
@@ -86,7 +86,7 @@ func words(t testing.TB, text string) (out []byte) {
 		s := next()
 		v, err := strconv.ParseInt(s, 0, 64)
 		if err != nil {
-			t.Fatalf("assembling %q: %v", s, err)
+			tb.Fatalf("assembling %q: %v", s, err)
 		}
 		return v
 	}
@@ -94,7 +94,7 @@ func words(t testing.TB, text string) (out []byte) {
 		name := next()
 		code, ok := opcodes[name]
 		if !ok {
-			t.Fatalf("assembling: no instruction %q", name)
+			tb.Fatalf("assembling: no instruction %q", name)
 		}
 		out = append(out, code...)
 		o, _ := lookup(code[0], uint32(code[len(code)-1]))
@@ -147,13 +147,13 @@ func words(t testing.TB, text string) (out []byte) {
 		case immF32:
 			v, err := strconv.ParseFloat(next(), 32)
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(v)))
 		case immF64:
 			v, err := strconv.ParseFloat(next(), 64)
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			out = binary.LittleEndian.AppendUint64(out, math.Float64bits(v))
 		}
@@ -168,18 +168,18 @@ type instance struct {
 }
 
 // load instantiates a module as it is, or metered with a limit.
-func load(t testing.TB, r wazero.Runtime, module []byte, pages uint32, limit int64) instance {
-	t.Helper()
+func load(tb testing.TB, r wazero.Runtime, module []byte, pages uint32, limit int64) instance {
+	tb.Helper()
 	if limit > 0 {
 		m, err := Instrument(module, Profile{MemoryPages: pages})
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		module = m.Module
 	}
 	mod, err := r.InstantiateWithConfig(context.Background(), module, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	in := instance{mod, limit}
 	if limit > 0 {
@@ -209,13 +209,13 @@ func (in instance) call(name string, args ...uint64) ([]uint64, error) {
 }
 
 // engine is the interpreter or the compiler.
-func engine(t testing.TB, compiled bool) wazero.Runtime {
-	t.Helper()
+func engine(tb testing.TB, compiled bool) wazero.Runtime {
+	tb.Helper()
 	c := wazero.NewRuntimeConfigInterpreter()
 	if compiled {
 		c = wazero.NewRuntimeConfigCompiler()
 	}
 	r := wazero.NewRuntimeWithConfig(context.Background(), c)
-	t.Cleanup(func() { _ = r.Close(context.Background()) })
+	tb.Cleanup(func() { _ = r.Close(context.Background()) })
 	return r
 }

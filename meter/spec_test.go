@@ -21,11 +21,11 @@ import (
 
 // specTests is the folder of the WebAssembly specification's own tests, which
 // the engine's module carries.
-func specTests(t testing.TB) string {
-	t.Helper()
+func specTests(tb testing.TB) string {
+	tb.Helper()
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/tetratelabs/wazero").Output()
 	if err != nil {
-		t.Fatalf("finding the specification's tests: %v", err)
+		tb.Fatalf("finding the specification's tests: %v", err)
 	}
 	return filepath.Join(strings.TrimSpace(string(out)), "internal/integration_test/spectest/v2/testdata")
 }

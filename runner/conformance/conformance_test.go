@@ -79,13 +79,13 @@ func TestGo(t *testing.T) {
 }
 
 // buildGo builds a Go program for WASI.
-func buildGo(t testing.TB, source string) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "guest.wasm")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", out, source)
+func buildGo(tb testing.TB, source string) string {
+	tb.Helper()
+	out := filepath.Join(tb.TempDir(), "guest.wasm")
+	build := exec.CommandContext(tb.Context(), "go", "build", "-o", out, source)
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", source, err, text)
+		tb.Fatalf("building %s: %v\n%s", source, err, text)
 	}
 	return out
 }
