@@ -570,3 +570,16 @@ func TestCheckRates(t *testing.T) {
 		t.Errorf("rate %d", rate)
 	}
 }
+
+func TestAProviderThatWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	a.waits = true
+	s.hub("hub", a)
+	c, bill, err := s.run(s.job(4, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a)
+}

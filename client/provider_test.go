@@ -61,6 +61,7 @@ type testProvider struct {
 	onTask     func(p *testProvider, task uint32) // told of each task
 	noInline   bool                               // small outputs don't come with receipts
 	overcharge bool
+	waits      bool // says that it waits for a voucher where nothing is owed
 	bloats     bool // claims an output that no disk could take
 
 	mu       sync.Mutex
@@ -250,6 +251,9 @@ func (p *testProvider) Work(ctx context.Context, s *connect.BidiStream[nodev1.Wo
 		if !have[r.at.task] {
 			out <- &nodev1.WorkResponse{Receipt: &nodev1.TaskReceipt{Receipt: wire.ToSigned(r.signed), Inline: r.inline}}
 		}
+	}
+	if p.waits {
+		out <- &nodev1.WorkResponse{WaitingForVoucher: true}
 	}
 	p.mu.Unlock()
 	for {

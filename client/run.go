@@ -105,7 +105,6 @@ type station struct {
 	oldest   time.Time
 	unpaid   fallow.Pico
 	waiting  time.Time // since when the provider waits for a voucher
-	resend   bool
 	released bool
 	shared   bool // a standing lease, that other jobs use too
 }

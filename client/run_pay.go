@@ -41,7 +41,9 @@ func (r *run) pay(ctx context.Context, now time.Time, all bool) {
 			r.unhold(st, now)
 		}
 		if len(st.payable) == 0 {
-			if !st.waiting.IsZero() && st.resend {
+			if !st.waiting.IsZero() && now.Sub(st.waiting) >= r.c.config.VoucherEvery && !r.owes(id) {
+				// It has all that is owed: what it counts otherwise, it will
+				// learn from the voucher.
 				r.sendVoucher(st)
 			}
 			continue
@@ -56,6 +58,21 @@ func (r *run) pay(ctx context.Context, now time.Time, all bool) {
 			}
 		}
 	}
+}
+
+// owes says whether receipts of a lease are held, or on their way here.
+func (r *run) owes(lease fallow.LeaseID) bool {
+	for id := range r.fetching {
+		if id.lease == lease {
+			return true
+		}
+	}
+	for id, h := range r.receipts {
+		if id.lease == lease && h.state == receiptHeld {
+			return true
+		}
+	}
+	return false
 }
 
 // unhold pays for tasks under a check when their provider has waited long
@@ -126,7 +143,7 @@ func (r *run) sign(ctx context.Context, st *station) error {
 
 // sendVoucher sends the highest voucher of a lease.
 func (r *run) sendVoucher(st *station) {
-	st.waiting, st.resend = time.Time{}, false
+	st.waiting = time.Time{}
 	if st.link == nil || len(st.voucher.signed.Message) == 0 {
 		return
 	}
