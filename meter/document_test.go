@@ -78,6 +78,7 @@ func TestDocument(t *testing.T) {
 		fmt.Sprintf("quanta of %s gas", thousands(Quantum)),
 		fmt.Sprintf("| %s for each page asked for", thousands(GasPerPage)),
 		fmt.Sprintf("1 for each %d bytes, rounded down", 1<<BulkShift),
+		fmt.Sprintf("%d for each byte of a path, %d for each vector, %d for each entry", GasPerPathByte, GasPerVector, GasPerEntry),
 		fmt.Sprintf("%d slots, and 1 for each parameter", FrameSlots),
 		fmt.Sprintf("for each %d bytes of its body", BodySlot),
 		fmt.Sprintf("%s slots unless it asks", thousands(DefaultStackSlots)),

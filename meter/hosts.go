@@ -18,6 +18,13 @@ type Host struct {
 	Bytes bool // the call pays for its length as well
 }
 
+// What host functions charge beside their cost and their bytes, in gas.
+const (
+	GasPerPathByte = 1 // of a path
+	GasPerVector   = 1 // of those that a read or write names
+	GasPerEntry    = 8 // of those that a listing or a rename goes over
+)
+
 // HostBytes is what a host call pays for the n bytes that it may move, at most
 // 2^40 gas.
 func HostBytes(n uint64) int64 {
@@ -63,7 +70,7 @@ var Hosts = [...]Host{
 	{Name: "path_rename", Sig: "iiiiii:i", Cost: 1000},
 	{Name: "path_symlink", Sig: "iiiii:i", Cost: 1000},
 	{Name: "path_unlink_file", Sig: "iii:i", Cost: 1000},
-	{Name: "poll_oneoff", Sig: "iiii:i", Cost: 200},
+	{Name: "poll_oneoff", Sig: "iiii:i", Cost: 200, Bytes: true},
 	{Name: "proc_exit", Sig: "i:", Cost: 20},
 	{Name: "proc_raise", Sig: "i:i", Cost: 20},
 	{Name: "random_get", Sig: "ii:i", Cost: 100, Bytes: true},

@@ -33,10 +33,6 @@ const (
 )
 
 const (
-	// pathByte is the gas of each byte of a path, and nodeGas of each file and
-	// folder that a rename or a listing goes over.
-	pathByte = 1
-	nodeGas  = 8
 	// callWaste is about what a host call leaves to the garbage collector, and
 	// maxWaste how much may gather before it runs.
 	callWaste = 256
@@ -194,7 +190,7 @@ func (r *run) vectors(at, n uint32) ([][]byte, uint32, errno) {
 	if n > maxVectors {
 		return nil, 0, errnoInval
 	}
-	r.charge(int64(n))
+	r.charge(meter.GasPerVector * int64(n))
 	table, okay := r.bytes(at, 8*n)
 	if !okay {
 		return nil, 0, errnoFault
@@ -221,7 +217,7 @@ func (r *run) text(at, n uint32) (string, errno) {
 	if n > maxPathLen {
 		return "", errnoNameTooLong
 	}
-	r.charge(pathByte * int64(n))
+	r.charge(meter.GasPerPathByte * int64(n))
 	b, okay := r.bytes(at, n)
 	if !okay {
 		return "", errnoFault

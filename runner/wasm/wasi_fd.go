@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+
+	"fallow.network/meter"
 )
 
 func (r *run) fdKnown(s []uint64) errno {
@@ -463,7 +465,7 @@ func (r *run) fdReadDir(s []uint64) errno {
 		if r.listed+len(d.node.children) > maxListed {
 			return errnoNoMem
 		}
-		r.charge(nodeGas * int64(len(d.node.children)))
+		r.charge(meter.GasPerEntry * int64(len(d.node.children)))
 		d.list = append([]*node(nil), d.node.children...)
 		d.begun = true
 		r.listed += len(d.list)

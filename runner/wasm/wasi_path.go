@@ -1,5 +1,7 @@
 package wasm
 
+import "fallow.network/meter"
+
 // at is where the path of a call leads.
 func (r *run) at(fd, path, n uint64) (place, errno) {
 	d, e := r.fd(uint32(fd))
@@ -116,10 +118,10 @@ func (r *run) pathReadLink(s []uint64) errno {
 func (r *run) pathMakeDir(s []uint64) errno {
 	p, e := r.at(s[0], s[1], s[2])
 	switch {
-	case e != ok:
-		return e
 	case p.node != nil:
 		return errnoExist
+	case e != ok:
+		return e
 	}
 	if e := r.room(p, &node{folder: true}); e != ok {
 		return e
@@ -193,7 +195,7 @@ func (r *run) pathRename(s []uint64) errno {
 		// Bytes would change quotas, and how many isn't told to the caller.
 		return errnoXDev
 	}
-	r.charge(nodeGas * int64(n.below))
+	r.charge(meter.GasPerEntry * int64(n.below))
 	if e := r.tree.admit(to.parent, to.name, n); e != ok {
 		return e
 	}
