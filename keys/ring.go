@@ -37,6 +37,7 @@ const (
 var (
 	ErrNoKey  = errors.New("no such key")
 	ErrExists = errors.New("key exists")
+	ErrName   = errors.New("want 1 to 40 of a-z, 0-9, - and _, beginning with a letter or digit")
 )
 
 // Key is what a keyring shows of a key without unlocking it.
@@ -364,7 +365,7 @@ func checkName(name string) error {
 		ok = ok && (letter || i > 0 && (c == '-' || c == '_'))
 	}
 	if !ok {
-		return fmt.Errorf("key name %.50q: want 1 to 40 of a-z, 0-9, - and _, beginning with a letter or digit", name)
+		return fmt.Errorf("key name %.50q: %w", name, ErrName)
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ func Failures() []Failure {
 		{ErrNotJoined, "usage"},
 		{keys.ErrNoKey, "not found"},
 		{keys.ErrExists, "usage"},
+		{keys.ErrName, "usage"},
 		{keys.ErrPassphrase, "usage"},
 		{keys.ErrNoPassphrase, "usage"},
 		{ErrNoConfig, "usage"},

@@ -120,6 +120,7 @@ func newKeysShowCommand(a *app) *cobra.Command {
 		Use:               "show [NAME]",
 		Short:             "Show a key's account and public key",
 		Args:              cobra.MaximumNArgs(1),
+		Example:           `  fallow keys show savings`,
 		ValidArgsFunction: a.keyNames,
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, config, ring, err := a.ring()
@@ -249,6 +250,7 @@ func newKeysDeleteCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "delete NAME",
 		Short:             "Delete a key from this machine",
+		Example:           `  fallow keys delete savings --yes`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.keyNames,
 		RunE: func(_ *cobra.Command, args []string) error {

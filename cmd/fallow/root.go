@@ -53,6 +53,7 @@ Begin here:
 		Args:                       noSuchVerb,
 		RunE:                       showHelp,
 	}
+	root.Flags().Bool("version", false, "print the program's version")
 	root.SetVersionTemplate("fallow {{.Version}}\n")
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -158,6 +159,7 @@ func newHelpCommand() *cobra.Command {
 				return err
 			}
 			at.InitDefaultHelpFlag()
+			at.InitDefaultVersionFlag()
 			return at.Help()
 		},
 	}

@@ -46,14 +46,14 @@ Block time, check window and credits are fixed when the network is made.`,
 			if config.Dir, err = a.upDir(dir); err != nil {
 				return err
 			}
+			if err := config.Validate(); err != nil {
+				return typed(err)
+			}
 			if config.Fallow, err = os.Executable(); err != nil {
 				return err
 			}
 			if config.Node, err = sdk.FindNode(); err != nil {
 				return fail(exitUsage, err, "put it beside fallow (make build does), or name it in $FALLOWD")
-			}
-			if err := config.Validate(); err != nil {
-				return fail(exitUsage, err, "")
 			}
 			if detach {
 				return a.detach(c.Context(), config)
