@@ -145,7 +145,8 @@ func (d *Daemon) addrs() []string {
 func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand market.Demand) (market.Signed, *Decline) {
 	now := d.now()
 	height, seen := d.head()
-	if !d.desk.allow(string(demand.Tenant), c.Offers.PerSecond, now) {
+	// The key has signed; the tenant is only what it says.
+	if !d.desk.allow(string(wire.Address(demand.ClientKey)), c.Offers.PerSecond, now) {
 		return market.Signed{}, decline(fallow.ReasonRateLimited, "at most %v demands a second are answered", c.Offers.PerSecond)
 	}
 	s, no := d.situation(ctx, c, demand, now)

@@ -24,6 +24,7 @@ var errAway = errors.New("the ledger is away")
 type fakeLedger struct {
 	mu       sync.Mutex
 	away     bool
+	stuck    bool // nothing settles
 	height   fallow.Height
 	block    chan struct{}
 	leases   map[fallow.LeaseID]*settle.Lease
@@ -156,6 +157,9 @@ func (f *fakeLedger) Settle(_ context.Context, s Settlement) ([]settle.Result, e
 	defer f.mu.Unlock()
 	if err := f.reach(); err != nil {
 		return nil, err
+	}
+	if f.stuck {
+		return nil, errAway
 	}
 	f.settled = append(f.settled, s)
 	var results []settle.Result

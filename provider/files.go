@@ -70,22 +70,21 @@ func (d *Daemon) authorize(r *http.Request, b fallow.Digest, size int64) error {
 	if l.over != "" {
 		return fmt.Errorf("%s: the lease takes no more inputs", l.over)
 	}
-	most := d.diskShare(l)
-	if !l.blobs[b] && (size < 0 || uint64(size) > most || l.put > most-uint64(size)) {
-		return fmt.Errorf("%s: %d bytes of inputs are above the %d that this lease may bring", fallow.ReasonTooLarge, l.put+uint64(max(size, 0)), most)
+	if l.blobs[b] {
+		return nil
 	}
+	most, had := d.diskShare(l), l.putting[b]
+	if size < 0 || uint64(size) > most || l.put-had > most-uint64(size) {
+		return fmt.Errorf("%s: %d bytes of inputs are above the %d that this lease may bring", fallow.ReasonTooLarge, l.put-had+uint64(max(size, 0)), most)
+	}
+	// It counts from its first byte on, whether it is ever whole or not.
+	l.putting[b] = max(had, uint64(size))
+	l.put += l.putting[b] - had
 	return nil
 }
 
-// diskShare is how many bytes of inputs a lease may bring: its slots' disk, or
-// its part of what is lent where the demand named none.
-func (d *Daemon) diskShare(l *lease) uint64 {
-	if l.terms.Slot.Disk > 0 {
-		return addCap(l.terms.Slot.Disk, l.terms.Slots)
-	}
-	u := d.capacity.usage()
-	return u.Lent.DiskBytes / uint64(max(u.Slots, 1)) * uint64(l.terms.Slots)
-}
+// diskShare is how many bytes of inputs a lease may bring: its slots' disk.
+func (d *Daemon) diskShare(l *lease) uint64 { return addCap(d.slotDisk(l), l.terms.Slots) }
 
 // serveBlob serves the store, and small outputs out of the journal.
 func (d *Daemon) serveBlob(blobs http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -113,7 +112,8 @@ func (d *Daemon) serveBlob(blobs http.Handler, w http.ResponseWriter, r *http.Re
 		l.mu.Lock()
 		if !l.blobs[b] {
 			l.blobs[b] = true
-			l.put += uint64(size)
+			l.put += uint64(size) - l.putting[b]
+			delete(l.putting, b)
 		}
 		l.mu.Unlock()
 		d.pin(l, []fallow.Digest{b})

@@ -44,7 +44,8 @@ type lease struct {
 	deadline time.Time              // end of the claim window, once closing
 	blobs    map[fallow.Digest]bool // that the tenant may read
 	pinned   map[fallow.Digest]bool
-	put      uint64 // bytes that it has put
+	put      uint64                   // bytes that it has put and is putting
+	putting  map[fallow.Digest]uint64 // bytes of what is not whole yet
 
 	tasks        map[attempt]*task
 	pending      []*task
@@ -68,6 +69,10 @@ type lease struct {
 	box   Sandbox
 	boxMu sync.Mutex // held while the sandbox starts or ends
 
+	words sync.Mutex // held, before mu, while a voucher is taken or the reserve released
+	freed bool       // a release of all but owed is signed
+	owed  fallow.Pico
+
 	wg sync.WaitGroup // of tasks that run
 }
 
@@ -90,12 +95,13 @@ var errUnknownOffer = errors.New("no such offer was made from this home")
 func newLease(r record, o offered, now time.Time) *lease {
 	l := &lease{
 		id: r.id, offer: r.offer, tenant: r.tenant, session: r.session, terms: o.offer.Terms, opened: r.opened,
-		tasks: map[attempt]*task{}, receipts: map[attempt]fallow.Digest{}, blobs: map[fallow.Digest]bool{}, pinned: map[fallow.Digest]bool{},
+		tasks: map[attempt]*task{}, receipts: map[attempt]fallow.Digest{}, blobs: map[fallow.Digest]bool{}, putting: map[fallow.Digest]uint64{}, pinned: map[fallow.Digest]bool{},
 		voucher: r.voucher, paid: r.amount, vouched: r.receipts, redeemed: r.redeemed, lastWord: now,
 	}
 	if r.amount.Cmp(r.redeemed) > 0 {
 		l.since = r.vouched
 	}
+	l.over = r.over
 	return l
 }
 
@@ -176,6 +182,9 @@ func (d *Daemon) resume(ctx context.Context) error {
 		if err := d.recall(ctx, l); err != nil {
 			return fmt.Errorf("journal: lease %d: %w", r.id, err)
 		}
+		if l.over != "" {
+			l.free()
+		}
 		d.leases[l.id] = l
 		d.capacity.lease(l.id, l.offer, l.claim())
 		d.log.InfoContext(ctx, "lease resumed from the journal", slog.Uint64("lease", uint64(l.id)),
@@ -249,6 +258,14 @@ func (d *Daemon) newTask(l *lease, m *nodev1.Task) (*task, *Failure) {
 	if job.Limits.Memory > l.terms.Slot.Memory {
 		return nil, &Failure{fallow.ReasonTooLarge, fmt.Sprintf("the task may use %d bytes of memory, and a slot of this lease has %d", job.Limits.Memory, l.terms.Slot.Memory)}
 	}
+	if most := d.slotDisk(l); job.Limits.Output > most || job.Limits.Scratch > most-job.Limits.Output {
+		return nil, &Failure{fallow.ReasonTooLarge, fmt.Sprintf("the task may write %d bytes of output and %d of scratch, and a slot of this lease has %d", job.Limits.Output, job.Limits.Scratch, most)}
+	}
+	// What is not paid is at most what the ceiling lets start, so one task
+	// must not come to more.
+	if most, err := receipt.Charge(l.terms, job.Limits.Gas); err != nil || most.Cmp(l.terms.UnpaidCeiling.Pico()) > 0 {
+		return nil, &Failure{fallow.ReasonUnsupported, fmt.Sprintf("the task may come to %s credits, and at most %s are worked ahead of payment here: lower its gas limit", most, l.terms.UnpaidCeiling)}
+	}
 	t := &task{
 		at: attempt{m.GetTask(), m.GetAttempt()}, job: job, input: receipt.InputDigest(job),
 		wall: time.Duration(min(m.GetWallMs(), uint64(maxWall/time.Millisecond))) * time.Millisecond,
@@ -272,6 +289,16 @@ func (d *Daemon) newTask(l *lease, m *nodev1.Task) (*task, *Failure) {
 	return t, nil
 }
 
+// slotDisk is how many bytes a task of the lease may write: a slot's disk, or
+// its part of what is lent where the demand named none.
+func (d *Daemon) slotDisk(l *lease) uint64 {
+	if l.terms.Slot.Disk > 0 {
+		return l.terms.Slot.Disk
+	}
+	u := d.capacity.usage()
+	return u.Lent.DiskBytes / uint64(max(u.Slots, 1))
+}
+
 // maxWall bounds the wall-clock limit of one task.
 const maxWall = 7 * 24 * time.Hour
 
@@ -287,6 +314,18 @@ func (l *lease) unpaid() fallow.Pico {
 		return fallow.Pico{}
 	}
 	return u
+}
+
+// free bounds what can still be paid by what is owed, for a release; the lock
+// is held, and nothing runs.
+func (l *lease) free() {
+	if l.freed {
+		return
+	}
+	l.freed, l.owed = true, l.charged
+	if l.paid.Cmp(l.owed) > 0 {
+		l.owed = l.paid
+	}
 }
 
 // stop ends all work of a lease for good, waits for it and frees its

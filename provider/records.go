@@ -144,6 +144,7 @@ type record struct {
 	receipts uint32        // under the voucher
 	vouched  time.Time
 	redeemed fallow.Pico
+	over     fallow.Reason // the tenant is done with it; empty before
 }
 
 // addLease writes down that an offer was taken. A second time changes nothing.
@@ -158,6 +159,13 @@ func (j *journal) addLease(ctx context.Context, r record) error {
 			return err
 		}
 		return w.tenant(`SELECT ?1`, string(r.tenant), 1)
+	})
+}
+
+// finishLease notes that a lease takes no more work.
+func (j *journal) finishLease(ctx context.Context, id fallow.LeaseID, reason fallow.Reason) error {
+	return j.do(ctx, func(w *writer) error {
+		return w.exec(`UPDATE leases SET reason = ? WHERE lease = ? AND ended_ms = 0`, string(reason), int64(id))
 	})
 }
 
@@ -176,12 +184,13 @@ func scanLease(row interface{ Scan(...any) error }) (record, error) {
 		r                                record
 		id, opened, vouched              int64
 		offer, session, amount, redeemed []byte
-		tenant                           string
+		tenant, over                     string
 	)
-	if err := row.Scan(&id, &offer, &tenant, &session, &opened, &r.voucher.Message, &r.voucher.Signature, &amount, &r.receipts, &vouched, &redeemed); err != nil {
+	if err := row.Scan(&id, &offer, &tenant, &session, &opened, &r.voucher.Message, &r.voucher.Signature, &amount, &r.receipts, &vouched, &redeemed, &over); err != nil {
 		return r, err
 	}
 	r.id, r.tenant, r.opened, r.vouched = fallow.LeaseID(id), fallow.Account(tenant), time.UnixMilli(opened), time.UnixMilli(vouched)
+	r.over = fallow.Reason(over)
 	var errs [4]error
 	r.offer, errs[0] = fallow.DigestFrom(offer)
 	r.session, errs[1] = fallow.KeyFrom(session)
@@ -193,7 +202,7 @@ func scanLease(row interface{ Scan(...any) error }) (record, error) {
 // leasesOpen are the leases that have not ended.
 func (j *journal) leasesOpen(ctx context.Context) ([]record, error) {
 	return collect(ctx, j.ro, scanLease, `SELECT lease, offer, tenant, session, opened_ms, voucher, voucher_signature,
-		voucher_amount, voucher_receipts, voucher_ms, redeemed FROM leases WHERE ended_ms = 0 ORDER BY lease`)
+		voucher_amount, voucher_receipts, voucher_ms, redeemed, reason FROM leases WHERE ended_ms = 0 ORDER BY lease`)
 }
 
 // addVoucher keeps the highest voucher of a lease.

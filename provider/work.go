@@ -285,7 +285,7 @@ func (d *Daemon) hear(ctx context.Context, l *lease, k *link, m *nodev1.WorkRequ
 		d.cancel(ctx, l, attempt{c.GetTask(), c.GetAttempt()})
 	}
 	if m.GetFinish() {
-		return d.finish(l, k)
+		return d.finish(ctx, l, k)
 	}
 	return nil
 }
@@ -300,8 +300,10 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 	if err != nil {
 		return refuse(connect.CodeInvalidArgument, wire.ReasonOf(err), "voucher: %v", err)
 	}
+	l.words.Lock()
+	defer l.words.Unlock()
 	l.mu.Lock()
-	paid, vouched, funded, charged, had := l.paid, l.vouched, l.funded, l.charged, l.voucher
+	paid, vouched, funded, charged, had, freed, owed := l.paid, l.vouched, l.funded, l.charged, l.voucher, l.freed, l.owed
 	l.mu.Unlock()
 	most, err := charged.Add(l.terms.UnpaidCeiling.Pico())
 	switch {
@@ -313,6 +315,8 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 		return refuse(connect.CodeInvalidArgument, fallow.ReasonVoucherDown, "voucher over %s credits after one over %s", v.Amount, paid)
 	case v.Amount == paid && v.Receipts == vouched:
 		return refuse(connect.CodeInvalidArgument, fallow.ReasonVoucherReplayed, "another voucher over the same %s credits", paid)
+	case freed && v.Amount.Cmp(owed) > 0:
+		return refuse(connect.CodeInvalidArgument, fallow.ReasonVoucherBeyond, "voucher over %s credits, and all above %s is released", v.Amount, owed)
 	case err != nil || v.Amount.Cmp(most) > 0:
 		return refuse(connect.CodeInvalidArgument, fallow.ReasonMalformed, "voucher over %s credits for work of %s; at most the unpaid ceiling is taken ahead", v.Amount, charged)
 	}
@@ -362,15 +366,17 @@ func (d *Daemon) raised(ctx context.Context, l *lease, amount fallow.Pico) (fall
 
 // finish ends a lease that its tenant is done with: nothing more runs, the
 // reserve above what is owed is released, and the rest goes to the ledger.
-func (d *Daemon) finish(l *lease, k *link) error {
-	var err error
+func (d *Daemon) finish(ctx context.Context, l *lease, k *link) error {
+	l.words.Lock()
+	defer l.words.Unlock()
+	err := d.journal.finishLease(ctx, l.id, fallow.ReasonCompleted)
+	if err != nil {
+		return refuse(connect.CodeUnavailable, fallow.ReasonAborted, "the end of the lease can't be written down: %v", err)
+	}
 	d.stop(l, fallow.ReasonCompleted, func() {
-		owed := l.charged
-		if l.paid.Cmp(owed) > 0 {
-			owed = l.paid
-		}
+		l.free()
 		var b []byte
-		if b, err = wire.EncodeRelease(receipt.Release{Lease: l.id, Amount: owed}); err == nil {
+		if b, err = wire.EncodeRelease(receipt.Release{Lease: l.id, Amount: l.owed}); err == nil {
 			l.release = wire.Sign(d.deps.NodeKey, market.SignsRelease, d.deps.ChainID, b)
 			k.send(&nodev1.WorkResponse{Release: wire.ToSigned(l.release)})
 		}

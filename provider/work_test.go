@@ -340,7 +340,9 @@ func TestDiskShare(t *testing.T) {
 	c.rent(1_000_000, func(d *market.Demand) { d.Slot.Disk = 1000; d.Slots = 1 })
 	k := c.connect()
 	defer k.close()
-	k.task(0, "noop")
+	small := c.task(0, 1, "noop")
+	small.Limits.OutputBytes = 1000
+	k.send(&nodev1.WorkRequest{Task: small})
 	k.until(1)
 	if err := c.put(make([]byte, 900)); err != nil {
 		t.Error(err)
