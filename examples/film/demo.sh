@@ -85,7 +85,14 @@ for f in out/film.gif out/film.mp4 out/contact-sheet.png; do
 done
 echo "  the frames: $PWD/out/film/"
 
-say "the audit of the books"
+say "payouts mature after the check window; then the audit of the books"
+for p in provider-1 provider-3; do
+  for _ in $(seq 120); do
+    "$fallow" --home "$local/$p" balance --json 2>/dev/null | grep -q '"maturing"' || break
+    sleep 0.25
+  done
+  "$fallow" --home "$local/$p" balance | grep -E 'account|credits'
+done
 "$fallow" audit
 keep $?
 exit "$worst"
