@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// ErrReadable is a file with a secret that others than its owner may read.
+var ErrReadable = errors.New("others may read it")
+
 // readSecretFile reads a file of at most limit bytes; owned refuses one that
 // others than its owner may read.
 func readSecretFile(path string, limit int64, owned bool) ([]byte, error) {
@@ -24,7 +27,7 @@ func readSecretFile(path string, limit int64, owned bool) ([]byte, error) {
 		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
 	if owned && info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: others may read it (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("%s: %w (mode %04o); run: chmod 600 %s", path, ErrReadable, info.Mode().Perm(), path)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {

@@ -33,6 +33,9 @@ const (
 // ErrNoPassphrase is a keyring that nobody can unlock here.
 var ErrNoPassphrase = errors.New("no passphrase")
 
+// ErrLength is a passphrase too short to seal anything, or too long.
+var ErrLength = fmt.Errorf("want %d to %d", minPassphrase, maxPassphrase)
+
 // Passphrase finds the words that seal a keyring. fresh is true when they
 // will seal the first key, so that a person is asked twice.
 type Passphrase func(fresh bool) (string, error)
@@ -135,7 +138,7 @@ func readPassphrase(path string, owned bool) (string, error) {
 
 func checkPassphrase(p string) error {
 	if len(p) < minPassphrase || len(p) > maxPassphrase {
-		return fmt.Errorf("passphrase of %d characters: want %d to %d", len(p), minPassphrase, maxPassphrase)
+		return fmt.Errorf("passphrase of %d characters: %w", len(p), ErrLength)
 	}
 	return nil
 }

@@ -34,6 +34,8 @@ func Failures() []Failure {
 		{keys.ErrNoKey, "not found"},
 		{keys.ErrExists, "usage"},
 		{keys.ErrName, "usage"},
+		{keys.ErrLength, "usage"},
+		{keys.ErrReadable, "usage"},
 		{keys.ErrPassphrase, "usage"},
 		{keys.ErrNoPassphrase, "usage"},
 		{ErrNoConfig, "usage"},
