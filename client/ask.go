@@ -22,6 +22,7 @@ import (
 	nodev1 "fallow.network/api/node"
 	"fallow.network/api/node/nodev1connect"
 	"fallow.network/market"
+	"fallow.network/receipt"
 	"fallow.network/spec"
 	"fallow.network/wire"
 )
@@ -90,6 +91,8 @@ type question struct {
 	seconds   uint32
 	// at is the latest block that is known.
 	at market.Block
+	// gas is the limit of each task, 0 where it is not known yet.
+	gas fallow.Gas
 }
 
 // asked is what came back.
@@ -146,17 +149,21 @@ func (c *Client) ask(ctx context.Context, q question, emit func(Event)) (a asked
 }
 
 func (c *Client) demand(q question, nonce []byte, session fallow.Key, sealing market.SealingKey) market.Demand {
-	l := q.workload.Limits
+	l, blobs := q.workload.Limits, q.workload.Blobs()
+	// A slot's disk holds what a task writes, and all that a lease may bring.
+	disk := l.OutputBytes + l.ScratchBytes
+	for _, b := range blobs {
+		disk = min(disk+b.Size, market.MaxBytes)
+	}
 	d := market.Demand{
 		Tenant: c.config.Tenant, ClientKey: c.key, SessionKey: session, SealingKey: sealing,
 		Kind: market.KindBatch, Class: q.workload.Class, Profile: q.workload.Profile,
-		Slot:  market.Resources{MilliCPU: 1000, Memory: l.MemoryBytes, Disk: l.OutputBytes + l.ScratchBytes},
+		Slot:  market.Resources{MilliCPU: 1000, Memory: l.MemoryBytes, Disk: disk},
 		Slots: q.slots, Placement: q.placement, Workload: q.commit,
 		Expires: fallow.Time(time.Now().Add(c.config.DemandLife + time.Second).UnixMilli()),
 		Seconds: q.seconds, Tasks: uint32(q.tasks),
 	}
 	copy(d.Nonce[:], nonce)
-	blobs := q.workload.Blobs()
 	// The largest are those whose place matters.
 	slices.SortStableFunc(blobs, func(x, y spec.Blob) int {
 		if x.Size == y.Size {
@@ -213,7 +220,7 @@ func (c *Client) gather(ctx context.Context, a *asked, d market.Demand, signed *
 		close(all)
 	}()
 
-	answers := &answers{c: c, demand: d, id: fallow.Sum(signed.GetMessage()), seal: seal, start: start, seen: map[fallow.Key]bool{}, a: a, at: q.at}
+	answers := &answers{c: c, demand: d, id: fallow.Sum(signed.GetMessage()), seal: seal, start: start, seen: map[fallow.Key]bool{}, a: a, at: q.at, gas: q.gas}
 	wait := time.NewTimer(c.config.DemandLife)
 	defer wait.Stop()
 	for done := false; !done; {
@@ -245,6 +252,7 @@ type answers struct {
 	seen   map[fallow.Key]bool
 	a      *asked
 	at     market.Block
+	gas    fallow.Gas
 }
 
 // take opens an answer; the same provider may come by several ways, and the
@@ -283,6 +291,9 @@ func (s *answers) take(r reply) bool {
 			reason = refusal.Reason
 		}
 		return no(reason, err.Error())
+	}
+	if most, err := receipt.Charge(offer.Terms, s.gas); err != nil || most.Cmp(offer.Terms.UnpaidCeiling.Pico()) > 0 {
+		return no(fallow.ReasonTerms, fmt.Sprintf("by its gas limit a task may come to %s credits, and at most %s are worked ahead of payment: lower limits.gas", most, offer.Terms.UnpaidCeiling))
 	}
 	s.a.offers = append(s.a.offers, offered{answer: answer, offer: offer, signed: answer.Offer, nonce: s.a.nonce, latency: r.at.Sub(s.start)})
 	return true

@@ -583,3 +583,15 @@ func TestAProviderThatWaitsForNothing(t *testing.T) {
 	}
 	s.whole(c, bill, a)
 }
+
+func TestTasksDearerThanAProviderWorksAhead(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	a.terms.UnpaidCeiling = 1 // a millionth of a credit, and the fee is a thousandth
+	s.hub("hub", a)
+	_, _, err := s.run(s.job(2, nil))
+	if err == nil || !strings.Contains(err.Error(), "lower limits.gas") {
+		t.Fatalf("got %v", err)
+	}
+}

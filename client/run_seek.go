@@ -170,7 +170,7 @@ func (r *run) question(slots int) question {
 	return question{
 		job: r.rec.ID, workload: r.rec.workload, commit: spec.Commitment(r.rec.salt, r.rec.Workload),
 		tasks: r.board.left(), slots: uint32(max(min(most-slots, market.MaxSlots), 1)), placement: p,
-		seconds: uint32(min(r.rec.workload.Limits.WallMillis/1000+1, 3600)),
+		gas: r.rec.workload.Limits.Gas, seconds: uint32(min(r.rec.workload.Limits.WallMillis/1000+1, 3600)),
 	}
 }
 
