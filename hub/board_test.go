@@ -97,6 +97,34 @@ func raw(t *testing.T, p *provider, r *running) *connect.BidiStreamForClient[hub
 	return stream
 }
 
+// TestSilentStreamDoesNotHoldTheEnd has a peer that opens a stream and never
+// says who it is.
+func TestSilentStreamDoesNotHoldTheEnd(t *testing.T) {
+	r := start(t, hub.Default(), nil)
+	c, err := hub.Dial(t.Context(), newProvider(t, "mute"), r.host.Addrs()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := c.Board(t.Context())
+	if err := stream.Send(nil); err != nil { // its headers alone
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	closed := make(chan struct{})
+	go func() {
+		r.Close(t.Context())
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Error("the hub waits for a stream that says nothing")
+	}
+	_ = stream.CloseRequest()
+	_ = stream.CloseResponse()
+	<-closed
+}
+
 // ends reads until the hub ends the stream, and gives the reason.
 func ends(t *testing.T, stream *connect.BidiStreamForClient[hubv1.BoardRequest, hubv1.BoardResponse]) fallow.Reason {
 	t.Helper()

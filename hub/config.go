@@ -14,6 +14,7 @@ const (
 	maxSealed     = 130 << 10 // of one sealed answer
 	maxLife       = time.Minute
 	sendTime      = 10 * time.Second // that a tenant may take beyond its demand's expiry
+	firstWord     = 10 * time.Second // that a stream has to say who it is
 	lastWords     = time.Second      // that a stream has once it must end
 	staleFunds    = 10 * time.Minute
 	fundsTimeout  = 2 * time.Second

@@ -73,6 +73,7 @@ type Server struct {
 	seen      generations
 	index     *index
 	asking    map[*asker]bool
+	silent    map[*http.ResponseController]bool // streams that have said nothing yet
 
 	wg   sync.WaitGroup // streams
 	held budget         // bytes of answers
@@ -99,6 +100,7 @@ func New(limits Limits, deps Deps) (*Server, error) {
 		questions: map[fallow.Digest]*question{},
 		index:     newIndex(),
 		asking:    map[*asker]bool{},
+		silent:    map[*http.ResponseController]bool{},
 		held:      budget{most: limits.AnswerBytes},
 	}
 	if s.log == nil {
@@ -135,6 +137,9 @@ func (s *Server) OnBoard(k fallow.Key) bool {
 func (s *Server) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
+	for c := range s.silent {
+		_ = c.SetReadDeadline(time.Now())
+	}
 	var open []*question
 	for _, q := range s.questions {
 		open = append(open, q)

@@ -122,7 +122,7 @@ func (s *Server) board(ctx context.Context, stream *connect.BidiStream[hubv1.Boa
 	if err != nil {
 		return err
 	}
-	first, err := stream.Receive()
+	first, err := s.firstWord(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -150,6 +150,30 @@ func (s *Server) board(ctx context.Context, stream *connect.BidiStream[hubv1.Boa
 	}
 	s.log.InfoContext(ctx, "provider left the board", slog.String("node", key.Short()), slog.String("reason", string(e.reason)))
 	return err
+}
+
+// firstWord waits for a stream's first message, for a moment.
+func (s *Server) firstWord(ctx context.Context, stream *connect.BidiStream[hubv1.BoardRequest, hubv1.BoardResponse]) (*hubv1.BoardRequest, error) {
+	c, ok := ctx.Value(deadlinesKey{}).(*http.ResponseController)
+	if !ok {
+		return stream.Receive()
+	}
+	s.mu.Lock()
+	until := time.Now().Add(firstWord)
+	if s.closing {
+		until = time.Now()
+	}
+	s.silent[c] = true
+	_ = c.SetReadDeadline(until) // a server that can't waits
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.silent, c)
+	}()
+	first, err := stream.Receive()
+	_ = c.SetReadDeadline(time.Time{})
+	return first, err
 }
 
 // tell sends what is queued until the session is over.
