@@ -167,6 +167,9 @@ func (w *watch) tellWork(e client.Event, now time.Time) string {
 			exit = ", " + e.Exit
 		}
 		return fmt.Sprintf("%s by %s in %s (%d of %d%s)", e.Label, short(e.Provider), e.Took.Round(10*time.Millisecond), e.Done, e.Of, exit)
+	case client.AttemptEnded:
+		delete(w.seat(e.Lease).running, e.Task)
+		return ""
 	case client.TaskFailed:
 		for _, s := range w.seats {
 			if s.provider == e.Provider {
