@@ -74,6 +74,10 @@ type Config struct {
 	// Relays are full multiaddrs (/…/p2p/ID) of hubs, at most 8; a provider
 	// keeps a reservation at each. Several addresses of one hub count once.
 	Relays []string
+	// Elsewhere says that peers are on other machines: loopback addresses,
+	// which strangers may have named, are not dialled then. Link-local ones
+	// never are.
+	Elsewhere bool
 	// RelayAllow decides at a hub who may be relayed to whom; nil allows all.
 	// It must not block.
 	RelayAllow func(from, to fallow.Key) bool

@@ -5,20 +5,33 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"fallow.network"
 )
 
-// gater refuses connections with peers whose key is not Ed25519: nothing in
-// the market could name them.
-type gater struct{}
+// gater refuses connections with peers whose key is not Ed25519, as nothing in
+// the market could name them, and dials to where no peer is: peers name their
+// own addresses, and must not lead others to what answers them alone.
+type gater struct{ elsewhere bool }
 
 func (gater) InterceptPeerDial(id peer.ID) bool                               { return keyed(id) }
-func (gater) InterceptAddrDial(peer.ID, ma.Multiaddr) bool                    { return true }
 func (gater) InterceptAccept(network.ConnMultiaddrs) bool                     { return true }
 func (gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
 func (gater) InterceptSecured(_ network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
 	return keyed(id)
+}
+
+func (g gater) InterceptAddrDial(_ peer.ID, a ma.Multiaddr) bool {
+	ip, err := manet.ToIP(a)
+	switch {
+	case err != nil: // a name, which comes again when it is resolved
+		return true
+	case ip.IsLoopback():
+		return !g.elsewhere
+	default:
+		return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast()
+	}
 }
 
 func keyed(id peer.ID) bool {

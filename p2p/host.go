@@ -125,7 +125,7 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 		libp2p.UserAgent(fallow.Protocol),
 		libp2p.ResourceManager(rm),
 		libp2p.ConnectionManager(cm),
-		libp2p.ConnectionGater(gater{}),
+		libp2p.ConnectionGater(gater{h.cfg.Elsewhere}),
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.SwarmOpts(swarm.WithDialRanker(tcpFirst)),

@@ -424,6 +424,35 @@ func TestBadAddresses(t *testing.T) {
 	}
 }
 
+// TestAddressesThatStrangersMustNotName: who announces an address has others
+// dial it, so it must not lead to what only this machine reaches.
+func TestAddressesThatStrangersMustNotName(t *testing.T) {
+	there := start(t, p2p.Config{Role: p2p.RoleProvider})
+	id := there.Addrs()[0][strings.LastIndex(there.Addrs()[0], "/p2p/"):]
+	for name, c := range map[string]struct {
+		elsewhere bool
+		addrs     []string
+		refused   bool
+	}{
+		"loopback":              {false, there.Addrs(), false},
+		"loopback from outside": {true, there.Addrs(), true},
+		"metadata":              {false, []string{"/ip4/169.254.169.254/tcp/80" + id}, true},
+		"link-local":            {false, []string{"/ip6/fe80::1/tcp/80" + id}, true},
+		"nowhere":               {false, []string{"/ip4/0.0.0.0/tcp/80" + id}, true},
+		"multicast":             {false, []string{"/ip4/224.0.0.1/udp/80/quic-v1" + id}, true},
+		"by name":               {true, []string{"/dns4/localhost/tcp/80" + id}, true},
+	} {
+		h := start(t, p2p.Config{Role: p2p.RoleTenant, Elsewhere: c.elsewhere})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := h.Connect(ctx, c.addrs)
+		cancel()
+		dialed := err == nil || !strings.Contains(err.Error(), "gater") && !strings.Contains(err.Error(), "no good addresses")
+		if dialed == c.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestPeerIDs(t *testing.T) {
 	for range 20 {
 		pub, _, _ := ed25519.GenerateKey(rand.Reader)

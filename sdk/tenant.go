@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"fallow.network"
@@ -35,7 +36,7 @@ func OpenTenant(ctx context.Context, h Home, ring *keys.Ring, log *slog.Logger) 
 	c, err := client.New(ctx, client.Config{
 		Home: string(h), ChainID: purse.Network.ChainID, Tenant: purse.Secret.Account(), Hubs: purse.Network.Hubs,
 		Check: formats.CheckWhere(purse.Config.Check), AnswerWait: time.Duration(purse.Config.AnswerWait),
-	}, client.Ports{Ledger: books, Books: books, Network: network{log}, Identity: purse.Secret, Machine: m, Log: log})
+	}, client.Ports{Ledger: books, Books: books, Network: network{log, elsewhere(purse.Network.Hubs)}, Identity: purse.Secret, Machine: m, Log: log})
 	if err != nil {
 		return nil, errors.Join(err, m.close(), purse.Close())
 	}
@@ -48,10 +49,19 @@ func (t *Tenant) Close() error {
 }
 
 // network opens identities on the network.
-type network struct{ log *slog.Logger }
+type network struct {
+	log       *slog.Logger
+	elsewhere bool
+}
+
+// elsewhere says whether the network is on other machines: a tenant of hubs on
+// its own looks for providers there, too.
+func elsewhere(hubs []string) bool {
+	return len(hubs) > 0 && !slices.ContainsFunc(hubs, func(h string) bool { return !leavesLoopback([]string{h}) })
+}
 
 func (n network) Join(ctx context.Context, identity ed25519.PrivateKey) (client.Peer, error) {
-	h, err := p2p.New(ctx, p2p.Config{Identity: identity, Role: p2p.RoleTenant, Log: n.log})
+	h, err := p2p.New(ctx, p2p.Config{Identity: identity, Role: p2p.RoleTenant, Elsewhere: n.elsewhere, Log: n.log})
 	if err != nil {
 		return nil, err
 	}
