@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -67,8 +66,8 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	if err := n.listen(cfg, &srv); err != nil {
 		return nil, err
 	}
-	if n.db, err = dbm.NewDB("application", server.GetAppDBBackend(options), filepath.Join(cfg.RootDir, "data")); err != nil {
-		return nil, fmt.Errorf("open the state in %s: %w", cfg.RootDir, err)
+	if n.db, err = OpenState(cfg.RootDir, server.GetAppDBBackend(options)); err != nil {
+		return nil, err
 	}
 	more = append([]func(*baseapp.BaseApp){baseapp.SetChainID(doc.ChainID)}, more...)
 	if n.App, err = New(logger, n.db, options, more...); err != nil {
@@ -82,7 +81,7 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	run, stop := context.WithCancel(ctx)
 	n.stop = stop
 	n.comet, err = node.NewNodeWithContext(run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
-		proxy.NewLocalClientCreator(server.NewCometABCIWrapper(n.App)), genesis, cmtcfg.DefaultDBProvider,
+		proxy.NewLocalClientCreator(server.NewCometABCIWrapper(n.App)), genesis, consensusDB,
 		node.DefaultMetricsProvider(cfg.Instrumentation), servercmtlog.CometLoggerWrapper{Logger: logger})
 	if err == nil {
 		err = n.comet.Start()

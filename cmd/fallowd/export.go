@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"cosmossdk.io/log/v2"
@@ -14,7 +13,6 @@ import (
 	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	cmttypes "github.com/cometbft/cometbft/types"
-	dbm "github.com/cosmos/cosmos-db"
 	"github.com/cosmos/cosmos-sdk/server"
 	"github.com/spf13/cobra"
 
@@ -31,10 +29,10 @@ func openHome(dir string) (ledger *app.App, cfg *cmtcfg.Config, release func(), 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	db, err := dbm.NewDB("application", server.GetAppDBBackend(settings), filepath.Join(dir, "data"))
+	db, err := app.OpenState(dir, server.GetAppDBBackend(settings))
 	if err != nil {
 		unlock()
-		return nil, nil, nil, fmt.Errorf("open the state in %s: %w", dir, err)
+		return nil, nil, nil, err
 	}
 	if ledger, err = app.New(log.NewNopLogger(), db, settings, server.DefaultBaseappOptions(settings)...); err != nil {
 		unlock()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -22,9 +21,13 @@ import (
 	"fallow.network/chain/app"
 )
 
-// idleMemory is the soft limit of the heap where GOMEMLIMIT sets none: a node
-// that idles stays below 200 MB, and one under load collects more often.
-const idleMemory = 160 << 20
+// Where GOMEMLIMIT and GOGC say nothing, garbage is collected when the heap has
+// grown by idleGrowth percent, and more often above softMemory bytes: a node
+// that idles stays below 200 MB, and one under load may take more.
+const (
+	idleGrowth = 50
+	softMemory = 160 << 20
+)
 
 // readyFacts is the line that start prints once the node answers.
 type readyFacts struct {
@@ -78,8 +81,11 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 		return err
 	}
 	defer release()
-	if os.Getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(idleMemory)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(idleGrowth)
 	}
 	logger, err := newLogger(ctx, c.ErrOrStderr(), cfg.LogLevel)
 	if err != nil {
@@ -95,6 +101,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 		return errors.Join(ignoreCancel(err), node.Stop())
 	}
 	debug.FreeOSMemory() // what building the ledger took
+	dropProgram()
 	doc, err := node.RPC.Genesis(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("read genesis: %w", err), node.Stop())

@@ -1,0 +1,44 @@
+package app
+
+import (
+	"fmt"
+	"path/filepath"
+
+	cmtdb "github.com/cometbft/cometbft-db"
+	cmtcfg "github.com/cometbft/cometbft/config"
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+)
+
+// levels are LevelDB's settings: a node has six databases, and with the usual
+// 4 MiB write buffers and 8 MiB caches they alone would take what an idle node
+// may take in all.
+func levels() *opt.Options {
+	return &opt.Options{WriteBuffer: 1 << 20, BlockCacheCapacity: 2 << 20, OpenFilesCacheCapacity: 100}
+}
+
+// OpenState opens the application's database of a home.
+func OpenState(dir string, backend dbm.BackendType) (dbm.DB, error) {
+	data := filepath.Join(dir, "data")
+	var (
+		db  dbm.DB
+		err error
+	)
+	if backend == dbm.GoLevelDBBackend {
+		db, err = dbm.NewGoLevelDBWithOpts("application", data, levels())
+	} else {
+		db, err = dbm.NewDB("application", backend, data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the state in %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// consensusDB opens one of CometBFT's databases.
+func consensusDB(ctx *cmtcfg.DBContext) (cmtdb.DB, error) {
+	if backend := cmtdb.BackendType(ctx.Config.DBBackend); backend != cmtdb.GoLevelDBBackend {
+		return cmtdb.NewDB(ctx.ID, backend, ctx.Config.DBDir())
+	}
+	return cmtdb.NewGoLevelDBWithOpts(ctx.ID, ctx.Config.DBDir(), levels())
+}
