@@ -39,16 +39,17 @@ type Options struct {
 
 // File is one that was written.
 type File struct {
-	Path  string
-	Bytes int64
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
 }
 
 // Report says what was made.
 type Report struct {
-	Frames        int
-	Width, Height int // of a frame, in pixels
-	Files         []File
-	Notes         []string // what was left out and why, for people
+	Frames int      `json:"frames"`
+	Width  int      `json:"width"` // of a frame, in pixels
+	Height int      `json:"height"`
+	Files  []File   `json:"files"`
+	Notes  []string `json:"notes"` // what was left out and why, for people
 }
 
 // MissingError names the frames that are not there.

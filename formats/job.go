@@ -95,19 +95,19 @@ const (
 
 // Checks is a job's word on checking.
 type Checks struct {
-	Mode CheckMode
+	Mode CheckMode `json:"mode"`
 	// MinimumPPM is the least rate in parts per million.
-	MinimumPPM uint32
-	Where      CheckWhere
+	MinimumPPM uint32     `json:"minimum_ppm"`
+	Where      CheckWhere `json:"where"`
 }
 
 // Collect says what to make of the outputs; empty paths make nothing.
 type Collect struct {
-	Frames       string // pattern of the frames' outputs
-	FPS          uint32
-	GIF          string // host paths, relative to the working folder
-	MP4          string
-	ContactSheet string
+	Frames       string `json:"frames"` // pattern of the frames' outputs
+	FPS          uint32 `json:"fps"`
+	GIF          string `json:"gif"` // host paths, relative to the working folder
+	MP4          string `json:"mp4"`
+	ContactSheet string `json:"contact_sheet"`
 }
 
 // Host answers for the machine that the file lies on. Paths are

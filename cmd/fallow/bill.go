@@ -87,10 +87,20 @@ func (r jobReport) print(w io.Writer) {
 		r.printChain(row)
 		row("first output", b.FirstOutput.Round(time.Millisecond))
 		row("wall time", b.Wall.Round(time.Millisecond))
-		if s := b.Speed; s != nil {
-			row("speed", fmt.Sprintf("%.2g times the same .wasm unmetered on this machine's %d cores alone (%s)", s.Times, s.Bare.Cores, s.Alone.Round(max(s.Alone/1000, time.Microsecond))))
+		if b.Speed != nil {
+			row("speed", speedText(b.Speed))
 		}
 	})
+}
+
+// speedText compares a job with the same work done by this machine alone, where
+// there was enough of it for a comparison to mean anything.
+func speedText(s *client.BillSpeed) string {
+	alone := s.Alone.Round(max(s.Alone/1000, time.Microsecond))
+	if s.Alone < time.Second {
+		return fmt.Sprintf("%s of work for this machine's %d cores alone: too little to compare", alone, s.Bare.Cores)
+	}
+	return fmt.Sprintf("%.3g times the same .wasm unmetered on this machine's %d cores alone (%s)", s.Times, s.Bare.Cores, alone)
 }
 
 // printChain prints what the ledger says; without it, what this side sent.
@@ -105,11 +115,20 @@ func (r jobReport) printChain(row func(...any)) {
 		row("", fmt.Sprintf("block %d: %s, %d bytes, %s FAL", t.Height, strings.Join(t.Kinds, " + "), t.Bytes, t.Fee))
 	}
 	for _, p := range on.Paid {
-		row("paid out", fmt.Sprintf("%s credits to %s (lease %d, %s)", p.Paid, p.Provider, p.Lease, p.State))
+		row("paid out", fmt.Sprintf("%s to %s (lease %d, %s)", paidText(p), p.Provider, p.Lease, p.State))
 	}
 	if !on.Settled {
 		row("", "providers still have time to redeem; see: fallow job show "+string(b.Job))
 	}
+}
+
+// paidText is what went to a provider; where rounding down took a part, or all,
+// it says of what.
+func paidText(p sdk.PaidLine) string {
+	if whole := p.Paid.Pico(); p.State != "closed" || whole.Cmp(p.Claimed) == 0 {
+		return credits(whole)
+	}
+	return fmt.Sprintf("%s credits (%s rounded down)", p.Paid, p.Claimed)
 }
 
 // credits says that an amount is one.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fallow.network"
 	"fallow.network/client"
 	"fallow.network/sdk"
 )
@@ -54,8 +55,40 @@ nobody, so it works while the network is away.`,
 	}
 }
 
+// jobFacts is a job as --json prints it, where the rules' own type of a
+// placement has no names for other programs.
+type jobFacts struct {
+	client.Job
+	Options optionFacts `json:"options"`
+}
+
+type optionFacts struct {
+	client.Options
+	Placement placementFacts `json:"placement"`
+}
+
+type placementFacts struct {
+	Regions    []string          `json:"regions"`
+	Attributes map[string]string `json:"attributes"`
+	Providers  []fallow.Account  `json:"providers"`
+	Excluded   []fallow.Account  `json:"excluded"`
+}
+
+func factsOf(j client.Job) jobFacts {
+	p := j.Options.Placement
+	f := placementFacts{list(p.Regions), map[string]string{}, list(p.Providers), list(p.Excluded)}
+	for _, a := range p.Attributes {
+		f.Attributes[a.Key] = a.Value
+	}
+	return jobFacts{j, optionFacts{j.Options, f}}
+}
+
 func (a *app) printJobs(all []client.Job) error {
-	return a.print(list(all), func(w io.Writer) {
+	facts := make([]jobFacts, len(all))
+	for i, j := range all {
+		facts[i] = factsOf(j)
+	}
+	return a.print(facts, func(w io.Writer) {
 		if len(all) == 0 {
 			fmt.Fprintln(w, "no jobs yet; run one with: fallow run JOB-FILE")
 			return
