@@ -275,7 +275,7 @@ func (s *answers) take(r reply) bool {
 		return no(fallow.ReasonVersion, fmt.Sprintf("it speaks %.40s, this program %s", answer.Protocol, fallow.Protocol))
 	}
 	if answer.Reason != "" {
-		return no(answer.Reason, answer.Detail)
+		return no(known(string(answer.Reason), fallow.ReasonUnsupported), printable(answer.Detail))
 	}
 	offer, err := wire.OpenOffer(s.c.config.ChainID, answer.Offer)
 	if err != nil {
@@ -381,8 +381,5 @@ func firstLine(err error) string {
 		err = errors.New(ce.Message())
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	if len(line) > 300 {
-		line = line[:300] + "…"
-	}
-	return line
+	return printable(line)
 }

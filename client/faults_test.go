@@ -272,6 +272,29 @@ func TestOutputsAboveTheLimitAreRefused(t *testing.T) {
 	}
 }
 
+// TestReasonsOfNobody has a provider that ends with a reason of its own, which
+// the ledger would refuse, and words that would clear a terminal.
+func TestReasonsOfNobody(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	bad, b := s.provider("bad", 900_000), s.provider("b", 1_000_000)
+	bad.ending = "because"
+	s.hub("hub", bad, b)
+	c, bill, err := s.run(s.job(6, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, bad, b)
+	for _, l := range s.ledger.leases {
+		if !l.reason.Known() {
+			t.Errorf("the lease of %s ended with %q", l.Provider, l.reason)
+		}
+	}
+	if n := count(s, func(f TaskFailed) bool { return !f.Reason.Known() || strings.Contains(f.Detail, "\x1b") }); n != 0 {
+		t.Errorf("%d failures as the provider worded them", n)
+	}
+}
+
 func TestLargeOutputsAndStdin(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

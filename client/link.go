@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"connectrpc.com/connect"
 
@@ -36,7 +38,8 @@ type link struct {
 	mu    sync.Mutex
 	queue []*nodev1.WorkRequest
 	wake  chan struct{}
-	busy  bool // what was taken off the queue is being sent
+	busy  bool                   // what was taken off the queue is being sent
+	going map[fallow.Digest]bool // blobs that are being pushed
 }
 
 // Messages from a link to the loop.
@@ -78,7 +81,7 @@ type (
 )
 
 func newLink(c *Client, l lease, peer Peer, moves *blob.Transfer, may map[fallow.Digest]bool, have func() []uint32, tell func(any)) *link {
-	return &link{c: c, lease: l, peer: peer, moves: moves, may: may, have: have, tell: tell, wake: make(chan struct{}, 1)}
+	return &link{c: c, lease: l, peer: peer, moves: moves, may: may, have: have, tell: tell, wake: make(chan struct{}, 1), going: map[fallow.Digest]bool{}}
 }
 
 // send queues a message for the provider; while the stream is broken it is
@@ -153,6 +156,32 @@ func refusal(err error) fallow.Reason {
 	default:
 		return ""
 	}
+}
+
+// known is a provider's reason, or another where it is none of ours: reasons
+// go onto the ledger, which takes no others.
+func known(reason string, other fallow.Reason) fallow.Reason {
+	if r := fallow.Reason(reason); r.Known() {
+		return r
+	}
+	return other
+}
+
+// maxSaid bounds what is kept of a provider's words, in bytes.
+const maxSaid = 300
+
+// printable is a provider's words as they may go to a terminal: one short line
+// without control characters.
+func printable(s string) string {
+	if len(s) > maxSaid {
+		s = s[:maxSaid] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 // errSilent is a provider that does not answer the first message.
@@ -263,7 +292,7 @@ func (l *link) handle(ctx context.Context, m *nodev1.WorkResponse, wg *sync.Wait
 		}
 	}
 	if f := m.GetFailed(); f != nil {
-		l.tell(linkFailed{attemptID{id, f.GetTask(), f.GetAttempt()}, fallow.Reason(f.GetReason()), f.GetDetail()})
+		l.tell(linkFailed{attemptID{id, f.GetTask(), f.GetAttempt()}, known(f.GetReason(), fallow.ReasonAborted), printable(f.GetDetail())})
 	}
 	if m.GetWaitingForVoucher() {
 		l.tell(linkWaiting{id})
@@ -274,7 +303,7 @@ func (l *link) handle(ctx context.Context, m *nodev1.WorkResponse, wg *sync.Wait
 		}
 	}
 	if e := m.GetEnding(); e != "" {
-		l.tell(linkEnding{id, fallow.Reason(e)})
+		l.tell(linkEnding{id, known(e, fallow.ReasonProviderLeft)})
 	}
 }
 
@@ -285,7 +314,19 @@ func (l *link) push(ctx context.Context, m *marketv1.Blob, wg *sync.WaitGroup, p
 		l.c.log.WarnContext(ctx, "a provider asks for a blob that is not the job's", slog.Uint64("lease", uint64(l.lease.id)))
 		return
 	}
+	l.mu.Lock()
+	going := l.going[b.Digest]
+	l.going[b.Digest] = true
+	l.mu.Unlock()
+	if going {
+		return // asked for once more
+	}
 	wg.Go(func() {
+		defer func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			delete(l.going, b.Digest)
+		}()
 		select {
 		case pushes <- struct{}{}:
 			defer func() { <-pushes }()

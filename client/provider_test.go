@@ -61,8 +61,9 @@ type testProvider struct {
 	onTask     func(p *testProvider, task uint32) // told of each task
 	noInline   bool                               // small outputs don't come with receipts
 	overcharge bool
-	waits      bool // says that it waits for a voucher where nothing is owed
-	bloats     bool // claims an output that no disk could take
+	waits      bool   // says that it waits for a voucher where nothing is owed
+	ending     string // said at the first task
+	bloats     bool   // claims an output that no disk could take
 
 	mu       sync.Mutex
 	dead     bool
@@ -267,6 +268,11 @@ func (p *testProvider) Work(ctx context.Context, s *connect.BidiStream[nodev1.Wo
 			}
 		}
 		if t := m.GetTask(); t != nil {
+			if p.ending != "" {
+				out <- &nodev1.WorkResponse{Failed: &nodev1.TaskFailed{Task: t.GetTask(), Attempt: t.GetAttempt(), Reason: p.ending, Detail: "\x1b[2J" + p.ending}}
+				out <- &nodev1.WorkResponse{Ending: p.ending}
+				continue
+			}
 			if p.onTask != nil {
 				p.onTask(p, t.GetTask())
 			}
