@@ -272,6 +272,27 @@ func TestOutputsAboveTheLimitAreRefused(t *testing.T) {
 	}
 }
 
+// TestOffersOfNobody has peers that make offers nobody could refuse, in their
+// own name without a bond and in another's: they don't come before the honest.
+func TestOffersOfNobody(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a, nobody, fake := s.provider("a", 1_000_000), s.provider("nobody", 1), s.provider("fake", 1)
+	s.ledger.bonds[nobody.account] = Standing{}
+	s.ledger.skip[nobody.account] = fallow.ReasonUnbonded
+	s.ledger.bonds[fake.account] = Standing{Bond: 1, Nodes: []fallow.Key{a.node()}}
+	s.ledger.skip[fake.account] = fallow.ReasonKeyEpoch
+	s.hub("hub", a, nobody, fake)
+	c, bill, err := s.run(s.job(6, func(j *formats.Job) { j.Slots = 2 }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a)
+	if n := s.ledger.calls["open"]; n != 1 {
+		t.Errorf("%d times leases were opened", n)
+	}
+}
+
 // TestReasonsOfNobody has a provider that ends with a reason of its own, which
 // the ledger would refuse, and words that would clear a terminal.
 func TestReasonsOfNobody(t *testing.T) {

@@ -37,7 +37,7 @@ type Books interface {
 	Leases(ctx context.Context, tenant fallow.Account) ([]Lease, error)
 	// Providers lists bonded providers, at most limit.
 	Providers(ctx context.Context, limit int) ([]Listing, error)
-	// Standing is what the ledger knows of a provider's bond.
+	// Standing is what the ledger knows of a provider; nothing is no error.
 	Standing(ctx context.Context, provider fallow.Account) (Standing, error)
 }
 
@@ -99,6 +99,8 @@ type Standing struct {
 	Bond fallow.Credits
 	// Slashable says whether a wrong result can be slashed on this ledger yet.
 	Slashable bool
+	// Nodes are the keys that sign for it.
+	Nodes []fallow.Key
 }
 
 // Network opens identities on the network.

@@ -108,7 +108,7 @@ func startProvider(t *testing.T, n *testNet, l *testLedger, name string, gasPric
 	}
 	l.mu.Lock()
 	l.listing = append(l.listing, Listing{Provider: p.account, NodeKeys: []fallow.Key{p.node()}, Addrs: []string{p.node().String()}})
-	l.bonds[p.account] = Standing{Bond: 1_000_000_000}
+	l.bonds[p.account] = Standing{Bond: 1_000_000_000, Nodes: []fallow.Key{p.node()}}
 	l.mu.Unlock()
 	p.start()
 	t.Cleanup(func() { p.kill() })

@@ -207,7 +207,7 @@ func (r *run) seek(ctx context.Context, q question, w wish, free fallow.Credits,
 		m.err = m.asked.err
 		return m
 	}
-	m.stands = r.c.standings(ctx, m.asked.offers)
+	m.stands = r.c.standings(ctx, &m.asked)
 	r.c.rank(ctx, m.asked.offers, w, q.workload.Blobs())
 	if m.picks, m.err = choose(m.asked.offers, w); m.err != nil || len(m.picks) == 0 {
 		return m
@@ -339,18 +339,34 @@ func (r *run) watchBudget() {
 	}
 }
 
-// standings asks the ledger for bonds; who is unknown there has none.
-func (c *Client) standings(ctx context.Context, offers []offered) map[fallow.Account]Standing {
+// standings asks the ledger for bonds, and drops offers that it would not take:
+// anybody may make one in a provider's name, and would be chosen for its price.
+func (c *Client) standings(ctx context.Context, a *asked) map[fallow.Account]Standing {
 	out := map[fallow.Account]Standing{}
-	for _, o := range offers {
-		if _, known := out[o.offer.Provider]; known {
-			continue
+	away := map[fallow.Account]bool{}
+	a.offers = slices.DeleteFunc(a.offers, func(o offered) bool {
+		p := o.offer.Provider
+		s, known := out[p]
+		if !known {
+			var err error
+			if s, err = c.books.Standing(ctx, p); err != nil {
+				c.log.DebugContext(ctx, "a provider's standing could not be read", slog.String("provider", string(p)), slog.Any("error", err))
+				away[p] = true
+			}
+			out[p] = s
 		}
-		s, err := c.books.Standing(ctx, o.offer.Provider)
-		if err != nil {
-			c.log.DebugContext(ctx, "a provider's standing could not be read", slog.String("provider", string(o.offer.Provider)), slog.Any("error", err))
+		reason := fallow.Reason("")
+		switch {
+		case away[p]: // the ledger will say
+		case s.Bond == 0:
+			reason = fallow.ReasonUnbonded
+		case !slices.Contains(s.Nodes, o.offer.NodeKey):
+			reason = fallow.ReasonKeyEpoch
 		}
-		out[o.offer.Provider] = s
-	}
+		if reason != "" {
+			a.declines = append(a.declines, decline{p, reason, "its offer is worth nothing"})
+		}
+		return reason != ""
+	})
 	return out
 }

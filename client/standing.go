@@ -113,6 +113,7 @@ func (c *Client) OpenLeases(ctx context.Context, w LeaseWish, watch Events) ([]S
 	if a.peer != nil {
 		defer func() { _ = a.peer.Close() }()
 	}
+	c.standings(ctx, &a)
 	for _, d := range a.declines {
 		emit(Declined{Provider: d.provider, Reason: d.reason, Detail: d.detail})
 	}

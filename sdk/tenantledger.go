@@ -152,11 +152,26 @@ func (t tenantLedger) Providers(ctx context.Context, limit int) ([]client.Listin
 }
 
 func (t tenantLedger) Standing(ctx context.Context, provider fallow.Account) (client.Standing, error) {
+	p, err := t.client.Provider(ctx, provider)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return client.Standing{}, nil
+	}
+	if err != nil {
+		return client.Standing{}, away(err)
+	}
+	var nodes []fallow.Key
+	for _, n := range p.GetNodes() {
+		k, err := fallow.KeyFrom(n.GetKey())
+		if err != nil {
+			return client.Standing{}, fmt.Errorf("provider %s: %w", provider, err)
+		}
+		nodes = append(nodes, k)
+	}
 	_, ceiling, err := t.client.Exposure(ctx, provider)
 	if err != nil {
 		return client.Standing{}, away(err)
 	}
 	// The ceiling is half of the bond's value. No module slashes for wrong
 	// results yet: that comes with juries.
-	return client.Standing{Bond: 2 * ceiling, Slashable: false}, nil
+	return client.Standing{Bond: 2 * ceiling, Slashable: false, Nodes: nodes}, nil
 }
