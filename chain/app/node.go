@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cosmossdk.io/log/v2"
+	abci "github.com/cometbft/cometbft/abci/types"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
@@ -43,9 +44,10 @@ type Node struct {
 
 	comet *node.Node
 	db    dbm.DB
-	stop  context.CancelFunc
+	run   context.Context //nolint:containedctx // ends with the node; its cause says why
+	end   context.CancelCauseFunc
 	group *errgroup.Group
-	done  context.Context //nolint:containedctx // ends when a server fails; it carries nothing
+	done  context.Context //nolint:containedctx // ends when a server fails, or with run
 }
 
 // Start builds the ledger over the home that cfg names and runs it until Stop.
@@ -78,20 +80,19 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 		return nil, errors.Join(fmt.Errorf("read the node key: %w", err), n.App.Close())
 	}
 	n.ID = string(key.ID())
-	run, stop := context.WithCancel(ctx)
-	n.stop = stop
-	n.comet, err = node.NewNodeWithContext(run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
-		proxy.NewLocalClientCreator(server.NewCometABCIWrapper(n.App)), genesis, consensusDB,
+	n.run, n.end = context.WithCancelCause(ctx)
+	n.comet, err = node.NewNodeWithContext(n.run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
+		proxy.NewLocalClientCreator(watched{server.NewCometABCIWrapper(n.App), n.end}), genesis, consensusDB,
 		node.DefaultMetricsProvider(cfg.Instrumentation), servercmtlog.CometLoggerWrapper{Logger: logger})
 	if err == nil {
 		err = n.comet.Start()
 	}
 	if err != nil {
-		stop()
+		n.end(nil)
 		return nil, errors.Join(fmt.Errorf("start the node in %s: %w", cfg.RootDir, err), n.App.Close())
 	}
 	n.RPC = local.New(n.comet)
-	n.group, n.done = errgroup.WithContext(run)
+	n.group, n.done = errgroup.WithContext(n.run)
 	if err := n.serve(logger, doc.ChainID, cfg.RootDir, srv); err != nil {
 		return nil, errors.Join(err, n.Stop())
 	}
@@ -177,7 +178,7 @@ func (n *Node) Ready(ctx context.Context) (int64, error) {
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-n.done.Done():
-			return 0, errors.Join(errors.New("the node stopped before its first block"), n.group.Wait())
+			return 0, errors.New("the node stopped before it was ready")
 		case <-tick.C:
 		}
 	}
@@ -198,16 +199,43 @@ func (n *Node) answers(ctx context.Context) bool {
 	return true
 }
 
-// Failed is closed when a server of the node has failed; Stop says why.
+// Failed is closed when a server of the node, or a block, has failed; Stop says
+// why.
 func (n *Node) Failed() <-chan struct{} { return n.done.Done() }
 
-// Stop ends the servers, then consensus, then closes the state.
+// Stop ends the servers, then consensus, then closes the state. It returns why
+// the node had failed before, if it had.
 func (n *Node) Stop() error {
-	n.stop()
+	n.end(nil)
 	err := n.group.Wait()
+	if cause := context.Cause(n.run); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
 	if stopped := n.comet.Stop(); stopped != nil {
 		err = errors.Join(err, fmt.Errorf("stop consensus: %w", stopped))
 	}
 	n.comet.Wait()
 	return errors.Join(err, n.App.Close())
+}
+
+// watched is the state machine as consensus calls it. CometBFT stops consensus
+// when a block can't be carried out, and leaves a process that does nothing;
+// we end the node and say why.
+type watched struct {
+	abci.Application
+	end context.CancelCauseFunc
+}
+
+// FinalizeBlock carries out a block.
+func (w watched) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (resp *abci.ResponseFinalizeBlock, err error) {
+	defer func() {
+		switch p := recover(); {
+		case p != nil:
+			w.end(fmt.Errorf("block %d: %v", req.Height, p))
+			panic(p)
+		case err != nil:
+			w.end(fmt.Errorf("block %d: %w", req.Height, err))
+		}
+	}()
+	return w.Application.FinalizeBlock(ctx, req)
 }

@@ -97,8 +97,11 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 		return err
 	}
 	height, err := node.Ready(ctx)
-	if err != nil {
-		return errors.Join(ignoreCancel(err), node.Stop())
+	switch {
+	case ctx.Err() != nil: // told to stop before it was ready
+		return node.Stop()
+	case err != nil:
+		return errors.Join(err, node.Stop())
 	}
 	debug.FreeOSMemory() // what building the ledger took
 	dropProgram()
@@ -126,7 +129,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 	case <-ctx.Done():
 	case <-node.Failed():
 	}
-	return ignoreCancel(node.Stop())
+	return node.Stop()
 }
 
 // hold takes the home for this process alone.
@@ -174,11 +177,4 @@ func (q quietly) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (q quietly) WithGroup(name string) slog.Handler {
 	return quietly{q.Handler.WithGroup(name), q.ended}
-}
-
-func ignoreCancel(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }
