@@ -45,10 +45,8 @@ func follow(v any, step string) []any {
 			}
 			return all
 		}
-		for name, e := range v {
-			if plain(name) == plain(step) {
-				return []any{e}
-			}
+		if e, ok := v[step]; ok {
+			return []any{e}
 		}
 	case []any:
 		if step == "*" || step == "len" {
@@ -71,9 +69,6 @@ func follow(v any, step string) []any {
 	}
 	return nil
 }
-
-// plain is a name without regard to case and underscores.
-func plain(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
 func text(v any) string {
 	switch v := v.(type) {
