@@ -20,6 +20,7 @@ import (
 
 const (
 	busyWait   = 20 * time.Millisecond
+	leftAge    = 5 * time.Minute // that an unfinished blob is safe from others' need
 	maxPinFile = 64 << 20
 	maxHolder  = 100 // characters of a pin's holder
 )
@@ -176,20 +177,22 @@ func (s *Store) makeRoom(need int64, except string) error {
 	if err := s.sweep(except, s.cfg.PartialAge); err != nil {
 		return err
 	}
-	if short, err = s.short(need); err != nil || short <= 0 {
-		return err
-	}
 	if err := s.readPins(); err != nil {
 		return err
 	}
-	pinned := s.pinned()
-	var victims []fallow.Digest
-	var gain int64
-	for el := s.lru.Back(); el != nil && gain < short; el = el.Prev() {
-		if e := el.Value.(*entry); !pinned[e.digest] {
-			victims = append(victims, e.digest)
-			gain += e.size
+	if short, err = s.short(need); err != nil || short <= 0 {
+		return err
+	}
+	victims, gain := s.victims(short)
+	if gain < short {
+		// What was left unfinished a while ago must not keep others out.
+		if err := s.sweep(except, min(s.cfg.PartialAge, leftAge)); err != nil {
+			return err
 		}
+		if short, err = s.short(need); err != nil || short <= 0 {
+			return err
+		}
+		victims, gain = s.victims(short)
 	}
 	if gain < short {
 		byQuota := s.cfg.Quota > 0 && s.size+s.reserved()+need-s.cfg.Quota >= short
@@ -201,6 +204,19 @@ func (s *Store) makeRoom(need int64, except string) error {
 		}
 	}
 	return nil
+}
+
+// victims are the longest unused blobs without a pin, so many that they come
+// to short bytes, where there are.
+func (s *Store) victims(short int64) (list []fallow.Digest, gain int64) {
+	pinned := s.pinned()
+	for el := s.lru.Back(); el != nil && gain < short; el = el.Prev() {
+		if e := el.Value.(*entry); !pinned[e.digest] {
+			list = append(list, e.digest)
+			gain += e.size
+		}
+	}
+	return list, gain
 }
 
 // short is how many bytes are missing for need more.

@@ -423,6 +423,35 @@ func TestStalePartialsAreSwept(t *testing.T) {
 	}
 }
 
+// TestPartialsDoNotHoldTheStore: who begins blobs and never ends them keeps
+// others out for minutes, not for a day.
+func TestPartialsDoNotHoldTheStore(t *testing.T) {
+	now := time.Now()
+	s := open(t, blob.Config{Quota: 1000, Now: func() time.Time { return now }})
+	b := bytesOf(1, 900)
+	left, err := s.Writer(t.Context(), fallow.Sum(b), 900, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := left.Write(b[:10]); err != nil {
+		t.Fatal(err)
+	}
+	if err := left.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := bytesOf(2, 500)
+	if _, err := s.Add(t.Context(), other); !errors.Is(err, blob.ErrFull) {
+		t.Errorf("at once: %v", err)
+	}
+	now = now.Add(10 * time.Minute)
+	if _, err := s.Add(t.Context(), other); err != nil {
+		t.Errorf("later: %v", err)
+	}
+	if u := s.Usage(); u.Partial != 0 {
+		t.Errorf("kept: %+v", u)
+	}
+}
+
 func TestAddFile(t *testing.T) {
 	s := open(t, blob.Config{MaxBlob: 10_000})
 	dir := t.TempDir()
