@@ -433,7 +433,7 @@ func TestPartialsDoNotHoldTheStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := left.Write(b[:10]); err != nil {
+	if _, err := left.Write(b[:600]); err != nil {
 		t.Fatal(err)
 	}
 	if err := left.Close(); err != nil {
