@@ -55,6 +55,9 @@ func (s HubSettings) Validate() error {
 	if len(s.Listen) == 0 || len(s.Listen) > 16 || len(s.Announce) > 16 {
 		return errors.New("listen: want 1 to 16 multiaddrs, and announce at most 16")
 	}
+	if !s.Open && leavesLoopback(s.Listen) {
+		return fmt.Errorf("listen = %q leaves this machine: say open = true (--open), or listen on /ip4/127.0.0.1", s.Listen)
+	}
 	if s.Status != "" {
 		host, _, err := net.SplitHostPort(s.Status)
 		if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {

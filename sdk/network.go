@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,8 +66,13 @@ func (n Network) Validate() error {
 		return errors.New("network file: more than 64 endpoints of one kind")
 	}
 	for _, u := range n.RPC {
-		if !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
-			return fmt.Errorf("network file: rpc %.80q: want http:// or https://", u)
+		if at, err := url.Parse(u); err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
+			return fmt.Errorf("network file: rpc %.80q: want http:// or https:// and a host", u)
+		}
+	}
+	for _, a := range n.GRPC {
+		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" {
+			return fmt.Errorf("network file: grpc %.80q: want host:port, as 127.0.0.1:9090", a)
 		}
 	}
 	for _, h := range n.Hubs {
@@ -131,7 +138,7 @@ func ParseTOML(b []byte, v any) error {
 	}
 	if dec, ok := errors.AsType[*toml.DecodeError](err); ok {
 		row, col := dec.Position()
-		return fmt.Errorf("line %d, column %d: %w", row, col, err)
+		return fmt.Errorf("line %d, column %d: %s", row, col, strings.TrimPrefix(dec.Error(), "toml: "))
 	}
 	return err
 }
