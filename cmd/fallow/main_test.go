@@ -158,31 +158,12 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 	}
 }
 
-// docs/cli.md names each verb, and its table of exit codes is the program's.
-func TestCLIPage(t *testing.T) {
-	b, err := os.ReadFile("../../docs/cli.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := string(b)
-	verbs(newTestRoot(), func(c *cobra.Command) {
-		if !c.HasSubCommands() && c.Parent().Name() != "completion" && !strings.Contains(page, "`"+c.Name()) && !strings.Contains(page, " "+c.Name()) {
-			t.Errorf("docs/cli.md lacks %s", c.CommandPath())
-		}
-	})
-	codes := map[int]bool{}
-	for i, e := range exits {
-		if row := fmt.Sprintf("| %d | %s | %s |", e.code, e.name, strings.ReplaceAll(e.text, "fallow job resume", "`fallow job resume`")); !strings.Contains(page, row) {
-			t.Errorf("docs/cli.md lacks: %s", row)
-		}
-		if e.code != i || codes[e.code] {
-			t.Errorf("code %d stands in row %d", e.code, i)
-		}
-		codes[e.code] = true
-	}
-}
-
 func TestExitCodes(t *testing.T) {
+	for i, e := range exits {
+		if e.code != i || e.name == "" || e.text == "" {
+			t.Errorf("row %d is %+v", i, e)
+		}
+	}
 	for _, row := range sdk.Failures() {
 		if !slices.ContainsFunc(exits, func(e exit) bool { return e.name == row.Name }) {
 			t.Errorf("%v ends with %q, which is no exit code", row.Err, row.Name)
