@@ -262,6 +262,9 @@ func (c *checker) instruction() {
 			c.needs |= needI32
 			c.edit(at, editPages, 0)
 		}
+		if first == prefixSIMD && n == simdConvert && c.seg >= 0 {
+			c.edit(at, editConvert, int64(r.p-at)<<8)
+		}
 		c.simple(o)
 	case first < opDrop:
 		c.control(first, at)

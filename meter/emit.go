@@ -24,7 +24,8 @@ const (
 	editPages    // pay for the pages on top of the stack
 	editFlush    // write the quantum out before a call
 	editReturn   // replaces return
-	editSelect   // replaces select
+	editSelect   // replaces select of floats and vectors
+	editConvert  // replaces f64x2.convert_low_i32x4_u
 )
 
 // edit is one change of a body: before the instruction at at.
@@ -50,9 +51,12 @@ const (
 	needV128Too
 )
 
-// selects are the types whose select is replaced. wazero 1.12.0 miscompiles
-// it where registers are scarce (its issue 2534), and an if compiles to the
-// same branch.
+// wazero 1.12.0 miscompiles two kinds of instructions where registers are
+// scarce: select of floats and vectors (its issue 2534), for which an if
+// compiles to the same branch, and f64x2.convert_low_i32x4_u, whose lowering
+// defines one register twice.
+
+// selects are the types whose select is replaced.
 var selects = map[byte]needs{f32: needF32 | needF32Too, f64: needF64 | needF64Too, v128: needV128 | needV128Too}
 
 // layout is where the pass puts what it adds to a module.
@@ -153,10 +157,7 @@ func (e *emitter) scalar(local uint32, constant, ge byte, bits []byte) {
 // vector does so for each lane, by the mask x == x.
 func (e *emitter) vector(eq uint32, bits []byte) {
 	e.index(opLocalTee, e.local(needV128))
-	e.index(prefixSIMD, simdConst)
-	for range 16 / len(bits) {
-		e.put(bits...)
-	}
+	e.splat(bits)
 	e.index(opLocalGet, e.local(needV128))
 	e.index(opLocalGet, e.local(needV128))
 	e.index(prefixSIMD, eq)
@@ -209,6 +210,22 @@ func (e *emitter) edit(d edit) {
 		e.put(opElse)
 		e.index(opLocalGet, e.local(a<<1))
 		e.put(opEnd)
+	case editConvert:
+		// 2^52 + x is exact, and so is taking 2^52 away.
+		offset := []byte{0, 0, 0, 0, 0, 0, 0x30, 0x43}
+		e.index(prefixSIMD, simdExtendLow)
+		e.splat(offset)
+		e.index(prefixSIMD, simdOr)
+		e.splat(offset)
+		e.index(prefixSIMD, simdF64x2Sub)
+	}
+}
+
+// splat puts a constant vector of equal lanes on the stack.
+func (e *emitter) splat(lane []byte) {
+	e.index(prefixSIMD, simdConst)
+	for range 16 / len(lane) {
+		e.put(lane...)
 	}
 }
 
@@ -217,7 +234,7 @@ func (d edit) replaced() int32 {
 	switch d.kind {
 	case editReturn:
 		return 1
-	case editSelect:
+	case editSelect, editConvert:
 		return int32(d.arg >> 8)
 	default:
 		return 0
@@ -228,12 +245,7 @@ func (d edit) replaced() int32 {
 // locals; multi is the index of a type that gives the function's results and
 // takes nothing, used where there are several.
 func (c *checker) emit(out []byte, groups vector, l *layout, multi uint32) []byte {
-	edits := append(c.edits, c.nan.resolve()...)
-	slices.SortStableFunc(edits, func(a, b edit) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind))
-	})
-	// One value may be seen for two reasons.
-	edits = slices.Compact(edits)
+	edits := c.sorted()
 	for _, d := range edits {
 		switch d.kind {
 		case editF32:
@@ -329,4 +341,25 @@ func (c *checker) cost() int64 {
 		}
 	}
 	return n
+}
+
+// sorted gives all edits in their order: those of the walk, which have it,
+// and the mended NaNs, of which some were found for two reasons.
+func (c *checker) sorted() []edit {
+	order := func(a, b edit) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind)) }
+	found := c.nan.resolve()
+	slices.SortFunc(found, order)
+	found = slices.Compact(found)
+	if len(found) == 0 {
+		return c.edits
+	}
+	all := make([]edit, 0, len(c.edits)+len(found))
+	for _, d := range c.edits {
+		for len(found) > 0 && order(found[0], d) < 0 {
+			all = append(all, found[0])
+			found = found[1:]
+		}
+		all = append(all, d)
+	}
+	return append(all, found...)
 }

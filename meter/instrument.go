@@ -85,6 +85,9 @@ func (w *writer) code() ([]byte, error) {
 		}
 		body = c.emit(body[:0], groups, l, multi)
 		out = putBytes(out, body)
+		if len(out) > MaxMetered {
+			return nil, refuse("metered code of more than %d bytes", MaxMetered)
+		}
 	}
 	return putBytes(out, refillBody(l)), nil
 }

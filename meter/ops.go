@@ -71,7 +71,11 @@ const (
 	simdConst     = 12
 	simdF32x4Eq   = 65
 	simdF64x2Eq   = 71
+	simdOr        = 80
 	simdBitselect = 82
+	simdExtendLow = 201 // i64x2.extend_low_i32x4_u
+	simdF64x2Sub  = 241
+	simdConvert   = 255 // f64x2.convert_low_i32x4_u
 )
 
 // immKind is what follows an opcode.

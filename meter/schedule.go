@@ -36,7 +36,8 @@ const (
 // Bounds on what a module may be.
 const (
 	MaxModuleBytes = 64 << 20
-	MaxBodyBytes   = 7654321 // as in browsers
+	MaxMetered     = 256 << 20 // bytes of code that the pass may write
+	MaxBodyBytes   = 7654321   // as in browsers
 	MaxNameBytes   = 1 << 16
 	MaxTypes       = 1 << 16
 	MaxParams      = 255
@@ -50,7 +51,7 @@ const (
 	MaxExports     = 1 << 17
 	MaxSegments    = 1 << 17
 	MaxLocals      = 50_000 // of one function
-	MaxAllLocals   = 1 << 22
+	MaxAllLocals   = 1 << 23
 	MaxNesting     = 1 << 16
 	MaxOperands    = 1 << 16
 	MaxBranches    = 1 << 16 // of one br_table
