@@ -326,10 +326,11 @@ func (tr *tree) walk(from *node, p string) (place, errno) {
 		}
 		at = next
 	}
+	found := place{at, at.parent, at.name, folder}
 	if folder && !at.folder {
-		return place{}, errnoNotDir
+		return found, errnoNotDir
 	}
-	return place{at, at.parent, at.name, folder}, ok
+	return found, ok
 }
 
 // fits says whether an area has room for so many bytes more.

@@ -168,9 +168,10 @@ func (r *run) poll(s []uint64) errno {
 	}
 	in = append([]byte(nil), in...) // the two may overlap
 	r.tree.store.waste += int64(len(in))
+	asked := r.clock
 	first, waits := uint64(clockEnd), true
 	for i := range n {
-		at, is := r.timer(in[subscriptionBytes*i:])
+		at, is := timer(in[subscriptionBytes*i:], asked)
 		first = min(first, at)
 		waits = waits && is
 	}
@@ -183,7 +184,7 @@ func (r *run) poll(s []uint64) errno {
 		e := ok
 		switch sub[8] {
 		case pollClock:
-			at, is := r.timer(sub)
+			at, is := timer(sub, asked)
 			if is && at > r.clock {
 				continue
 			}
@@ -205,8 +206,9 @@ func (r *run) poll(s []uint64) errno {
 	return fault(r.putU32(uint32(s[3]), fired))
 }
 
-// timer reads a subscription to a clock: when it fires, by the wall clock.
-func (r *run) timer(sub []byte) (at uint64, is bool) {
+// timer reads a subscription to a clock: when it fires, by the wall clock,
+// where it was asked for now.
+func timer(sub []byte, now uint64) (at uint64, is bool) {
 	id := binary.LittleEndian.Uint32(sub[16:])
 	if sub[8] != pollClock || id > 3 {
 		return clockEnd, false
@@ -215,7 +217,7 @@ func (r *run) timer(sub []byte) (at uint64, is bool) {
 	absolute := binary.LittleEndian.Uint16(sub[40:])&1 != 0
 	switch {
 	case !absolute:
-		at += r.clock
+		at += now
 	case id != 0:
 		at += clockStart
 	}

@@ -29,19 +29,20 @@ func (r *run) there(fd, path, n uint64) (place, errno) {
 
 func (r *run) pathOpen(s []uint64) errno {
 	p, e := r.at(s[0], s[2], s[3])
-	if e != ok {
-		return e
-	}
 	flags, rights, fdFlags := uint32(s[4]), s[5], uint16(s[7])
 	read, write := rights&rightRead != 0, rights&rightWrite != 0
 	n := p.node
 	switch {
-	case n == nil && flags&oCreate == 0:
-		return errnoNoEnt
+	case e != ok && !p.folder:
+		return e
 	case flags&(oCreate|oDirectory) == oCreate|oDirectory:
 		return errnoInval
-	case n == nil && p.folder:
+	case p.folder && flags&oCreate != 0:
 		return errnoIsDir
+	case e != ok:
+		return e
+	case n == nil && flags&oCreate == 0:
+		return errnoNoEnt
 	case n == nil:
 		e = r.room(p, &node{})
 	case flags&(oCreate|oExclusive) == oCreate|oExclusive:
