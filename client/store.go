@@ -90,7 +90,8 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 
 // store is tenant.db.
 type store struct {
-	db *sql.DB
+	db   *sql.DB
+	sure *sql.DB // each commit waits for the disk, and for what went before
 	// fault stands before and after each transaction in tests.
 	fault func(after bool) error
 }
@@ -107,17 +108,30 @@ func openStore(ctx context.Context, path string) (*store, error) {
 	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
 		return nil, fmt.Errorf("tenant.db: %w", err)
 	}
-	u := url.URL{Scheme: "file", Opaque: path, RawQuery: "_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"}
-	db, err := sql.Open("sqlite", u.String())
+	db, err := openDB(path, "NORMAL")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	sure, err := openDB(path, "FULL")
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	sure.SetMaxOpenConns(1)
+	s := &store{db: db, sure: sure}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("tenant.db: %w", err), s.close())
+	}
+	return s, nil
+}
+
+func openDB(path, synchronous string) (*sql.DB, error) {
+	name := "file:" + (&url.URL{Path: path}).EscapedPath()
+	db, err := sql.Open("sqlite", name+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous("+synchronous+")")
 	if err != nil {
 		return nil, fmt.Errorf("tenant.db: %w", err)
 	}
-	db.SetMaxOpenConns(4)
-	s := &store{db: db}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("tenant.db: %w", err), db.Close())
-	}
-	return s, nil
+	return db, nil
 }
 
 func (s *store) migrate(ctx context.Context) error {
@@ -139,7 +153,7 @@ func (s *store) migrate(ctx context.Context) error {
 	})
 }
 
-func (s *store) close() error { return s.db.Close() }
+func (s *store) close() error { return errors.Join(s.sure.Close(), s.db.Close()) }
 
 // writer is one transaction.
 type writer struct {
@@ -147,13 +161,21 @@ type writer struct {
 	tx  *sql.Tx
 }
 
-func (s *store) do(ctx context.Context, f func(*writer) error) error {
+// do outlives the process, and surely the machine's power as well: what a
+// signature goes out on must stand before it does.
+func (s *store) do(ctx context.Context, f func(*writer) error) error { return s.in(ctx, s.db, f) }
+
+func (s *store) surely(ctx context.Context, f func(*writer) error) error {
+	return s.in(ctx, s.sure, f)
+}
+
+func (s *store) in(ctx context.Context, db *sql.DB, f func(*writer) error) error {
 	if s.fault != nil {
 		if err := s.fault(false); err != nil {
 			return err
 		}
 	}
-	tx, err := s.db.BeginTx(ctx, nil)
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("tenant.db: %w", err)
 	}
@@ -224,7 +246,7 @@ func pico(s string) (fallow.Pico, error) {
 // secret is a named random value of this home, drawn once.
 func (s *store) secret(ctx context.Context, name string, draw func() []byte) ([]byte, error) {
 	var b []byte
-	err := s.do(ctx, func(w *writer) error {
+	err := s.surely(ctx, func(w *writer) error {
 		if err := w.exec(`INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, draw()); err != nil {
 			return err
 		}

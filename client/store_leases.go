@@ -44,14 +44,14 @@ func (l lease) offerID() fallow.Digest { return l.signed.ID() }
 // addDemand writes a demand down before it is sent: its nonce is the way back
 // to the session key.
 func (s *store) addDemand(ctx context.Context, job JobID, nonce, message []byte, now time.Time) error {
-	return s.do(ctx, func(w *writer) error {
+	return s.surely(ctx, func(w *writer) error {
 		return w.exec(`INSERT INTO demands (nonce, job, message, at_ms) VALUES (?, ?, ?, ?)`, nonce, string(job), message, ms(now))
 	})
 }
 
 // addLeases writes chosen offers down before they are sent.
 func (s *store) addLeases(ctx context.Context, list []lease) error {
-	return s.do(ctx, func(w *writer) error {
+	return s.surely(ctx, func(w *writer) error {
 		for _, l := range list {
 			addrs, err := json.Marshal(l.addrs)
 			if err != nil {
@@ -185,7 +185,7 @@ func (s *store) voucher(ctx context.Context, id fallow.LeaseID) (v voucher, err 
 // sent. A lower one than what stands is refused: it would be of no use, and a
 // sign that the books are wrong.
 func (s *store) keepVoucher(ctx context.Context, v voucher, places []place) error {
-	return s.do(ctx, func(w *writer) error {
+	return s.surely(ctx, func(w *writer) error {
 		var old string
 		err := w.tx.QueryRowContext(ctx, `SELECT amount FROM vouchers WHERE lease = ?`, int64(v.Lease)).Scan(&old)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
