@@ -328,7 +328,7 @@ func TestNames(t *testing.T) {
 
 // checkPath is what receipts ask of a path.
 func checkPath(p string) error {
-	d := receipt.Output{Path: p}
+	d := receipt.Output{Path: p, Digest: [32]byte{1}}
 	r := receipt.Receipt{
 		Lease: 1, Workload: [32]byte{1}, Input: [32]byte{1}, Outcome: receipt.Exited, Profile: "p", Started: 1, Ended: 2, Outputs: []receipt.Output{d},
 	}
