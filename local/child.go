@@ -69,7 +69,7 @@ func (c *child) once(ctx context.Context, started func(pid int)) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // the process writes it
 	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Cancel = func() error { return ask(cmd.Process) }
 	cmd.WaitDelay = stopWait
@@ -92,7 +92,7 @@ func lastLines(path string, n int64) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	cut := false
 	if st, err := f.Stat(); err == nil && st.Size() > n {
 		if _, err := f.Seek(-n, io.SeekEnd); err != nil {

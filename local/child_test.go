@@ -124,9 +124,9 @@ func TestStopOrder(t *testing.T) {
 	var said told
 	u := testUp(t, &said)
 	order := filepath.Join(u.Dir, "order")
-	u.launch([]party{patient("node", order, 0)})
-	u.launch([]party{patient("hub-1", order, 0.1)})
-	u.launch([]party{patient("provider-1", order, 0.1), patient("provider-2", order, 0.3)})
+	u.launch(t.Context(), []party{patient("node", order, 0)})
+	u.launch(t.Context(), []party{patient("hub-1", order, 0.1)})
+	u.launch(t.Context(), []party{patient("provider-1", order, 0.1), patient("provider-2", order, 0.3)})
 	for _, name := range []string{"node", "hub-1", "provider-1", "provider-2"} {
 		until(t, name+" up", func() bool { return strings.Contains(lastLines(u.logFile(name), 100), "up") })
 	}
@@ -161,7 +161,7 @@ func TestAwait(t *testing.T) {
 	var said told
 	u := testUp(t, &said)
 	u.Restart = false
-	u.launch([]party{sh("node", "echo no such genesis; exit 1")})
+	u.launch(t.Context(), []party{sh("node", "echo no such genesis; exit 1")})
 	defer u.stop()
 	begun := time.Now()
 	err := u.await(t.Context(), "node", func(context.Context) error { return os.ErrNotExist })
@@ -172,7 +172,7 @@ func TestAwait(t *testing.T) {
 		t.Errorf("after %s", d)
 	}
 
-	u.launch([]party{sh("hub-1", "echo thinking; sleep 60")})
+	u.launch(t.Context(), []party{sh("hub-1", "echo thinking; sleep 60")})
 	tries := 0
 	if err := u.await(t.Context(), "hub-1", func(context.Context) error {
 		if tries++; tries < 3 {

@@ -33,7 +33,7 @@ func (c Config) prepare(ctx context.Context, p ports) (sdk.Network, error) {
 		GRPC:     []string{fmt.Sprintf("127.0.0.1:%d", p.GRPC)},
 	}
 	funds := []string{}
-	account := func(name string, coins string) error {
+	account := func(name, coins string) error {
 		a, err := c.makeAccount(name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

@@ -128,7 +128,7 @@ type layer struct {
 // before it answers, and gives the tenant its escrow.
 func (u *up) start(ctx context.Context, n sdk.Network) error {
 	say := func(party, what string) { u.events(party, what) }
-	u.launch([]party{{name: "node", argv: []string{u.Node, "start", "--home", filepath.Join(u.Dir, "node")}}})
+	u.launch(ctx, []party{{name: "node", argv: []string{u.Node, "start", "--home", filepath.Join(u.Dir, "node")}}})
 	if err := u.await(ctx, "node", func(ctx context.Context) error {
 		_, err := sdk.NetworkStatus(ctx, n)
 		return err
@@ -144,8 +144,8 @@ func (u *up) start(ctx context.Context, n sdk.Network) error {
 	for _, q := range u.Providers {
 		providers = append(providers, u.verb(q.Name, "provider", "start"))
 	}
-	u.launch(hubs)
-	u.launch(providers)
+	u.launch(ctx, hubs)
+	u.launch(ctx, providers)
 	if err := sdk.Fund(ctx, u.Tenant(), fallow.Credits(u.Escrow*million)); err != nil {
 		return fmt.Errorf("fund the tenant's escrow: %w", err)
 	}
@@ -193,9 +193,9 @@ func (u *up) verb(name string, words ...string) party {
 }
 
 // launch starts parties as one layer.
-func (u *up) launch(parties []party) {
+func (u *up) launch(ctx context.Context, parties []party) {
 	// The layer outlives the caller's context: it is stopped in order.
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := layer{cancel: cancel, done: new(sync.WaitGroup)}
 	for _, p := range parties {
 		c := &child{party: p, log: u.logFile(p.name), restart: u.Restart, events: u.events, backoff: firstBackoff}

@@ -16,18 +16,42 @@ import (
 // Home is one party's folder: its config, keys, network file and state.
 type Home string
 
-// ConfigFile and its siblings are paths inside a home.
-func (h Home) ConfigFile() string     { return filepath.Join(string(h), "fallow.toml") }
-func (h Home) NetworkFile() string    { return filepath.Join(string(h), "network.toml") }
-func (h Home) KeyDir() string         { return filepath.Join(string(h), "keys") }
-func (h Home) PassphraseFile() string { return filepath.Join(string(h), "passphrase") }
-func (h Home) TenantDB() string       { return filepath.Join(string(h), "tenant.db") }
-func (h Home) BlobDir() string        { return filepath.Join(string(h), "blobs") }
-func (h Home) WASMCache() string      { return filepath.Join(string(h), "cache", "wasm") }
-func (h Home) ProviderDir() string    { return filepath.Join(string(h), "provider") }
-func (h Home) ProviderFile() string   { return filepath.Join(string(h), "provider.toml") }
-func (h Home) HubDir() string         { return filepath.Join(string(h), "hub") }
-func (h Home) HubFile() string        { return filepath.Join(string(h), "hub.toml") }
+func (h Home) at(parts ...string) string {
+	return filepath.Join(append([]string{string(h)}, parts...)...)
+}
+
+// ConfigFile is the party's config.
+func (h Home) ConfigFile() string { return h.at("fallow.toml") }
+
+// NetworkFile is the network that the home has joined.
+func (h Home) NetworkFile() string { return h.at("network.toml") }
+
+// KeyDir holds the keyring.
+func (h Home) KeyDir() string { return h.at("keys") }
+
+// PassphraseFile unlocks the keyring, where nobody is to be asked.
+func (h Home) PassphraseFile() string { return h.at("passphrase") }
+
+// TenantDB is what the tenant's engine knows of its jobs and leases.
+func (h Home) TenantDB() string { return h.at("tenant.db") }
+
+// BlobDir holds the tenant's inputs and outputs by their digests.
+func (h Home) BlobDir() string { return h.at("blobs") }
+
+// WASMCache holds compiled modules.
+func (h Home) WASMCache() string { return h.at("cache", "wasm") }
+
+// ProviderDir holds the provider's journal, blobs and node key.
+func (h Home) ProviderDir() string { return h.at("provider") }
+
+// ProviderFile is the provider's config.
+func (h Home) ProviderFile() string { return h.at("provider.toml") }
+
+// HubDir holds the hub's key.
+func (h Home) HubDir() string { return h.at("hub") }
+
+// HubFile is the hub's config.
+func (h Home) HubFile() string { return h.at("hub.toml") }
 
 // Config is a party's fallow.toml; flags stand over it.
 type Config struct {

@@ -178,7 +178,7 @@ func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 		return err
 	}
 	defer stop()
-	log.Info("hub is up", slog.Any("addrs", host.Addrs()))
+	log.InfoContext(ctx, "hub is up", slog.Any("addrs", host.Addrs()))
 	<-ctx.Done()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

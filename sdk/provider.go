@@ -189,7 +189,7 @@ func ServeProvider(ctx context.Context, h Home, ring *keys.Ring, reload <-chan o
 				if err == nil {
 					stale, err = daemon.Reload(c)
 				}
-				log.Info("the config was read again", slog.Any("error", err), slog.Any("needs_restart", stale))
+				log.InfoContext(ctx, "the config was read again", slog.Any("error", err), slog.Any("needs_restart", stale))
 			}
 		}
 	}()
@@ -209,7 +209,7 @@ func (h Home) waitForLedger(ctx context.Context, ring *keys.Ring, log *slog.Logg
 			return p, err
 		}
 		if !said {
-			log.Warn("the ledger does not answer; waiting for it", slog.Any("error", err))
+			log.WarnContext(ctx, "the ledger does not answer; waiting for it", slog.Any("error", err))
 			said = true
 		}
 		select {

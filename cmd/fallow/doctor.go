@@ -91,9 +91,13 @@ func diagnose(ctx context.Context, h sdk.Home, m hardware.Machine) []finding {
 		add("GPU", pick(g.Driver != "", "partly"), fmt.Sprintf("%s %s, %s, driver %s", g.Vendor, g.Model, size(g.MemoryBytes), cmp.Or(g.Driver, "none")), "")
 	}
 
-	switch {
-	case runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64":
-		add("WASM tasks (run, lend)", pick(runtime.GOOS == "linux", "partly"), "compiled, "+runtime.GOOS+"/"+runtime.GOARCH, map[bool]string{false: "lend from Linux: only there a task's process is limited by the kernel too"}[runtime.GOOS == "linux"])
+	switch runtime.GOARCH {
+	case "amd64", "arm64":
+		fix := ""
+		if runtime.GOOS != "linux" {
+			fix = "lend from Linux: only there a task's process is limited by the kernel too"
+		}
+		add("WASM tasks (run, lend)", pick(fix == "", "partly"), "compiled, "+runtime.GOOS+"/"+runtime.GOARCH, fix)
 	default:
 		add("WASM tasks (run, lend)", "partly", "interpreted on "+runtime.GOARCH+", many times slower", "")
 	}

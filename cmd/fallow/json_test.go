@@ -48,6 +48,7 @@ func named(t *testing.T, at reflect.Type, path string, seen map[reflect.Type]boo
 			}
 			named(t, f.Type, path+"."+name, seen)
 		}
+	default: // a plain value
 	}
 }
 
@@ -63,8 +64,19 @@ func TestJobFacts(t *testing.T) {
 // What --json prints has names that stay, in one style.
 func TestJSONNames(t *testing.T) {
 	for _, v := range []any{
-		jobReport{}, jobFacts{}, client.Output{}, client.StandingLease{}, balance{}, sent{}, networkFacts{}, finding{},
-		keys.Key{}, sdk.Network{}, local.Running{}, provider.Status{}, provider.Config{},
+		jobReport{},
+		jobFacts{},
+		client.Output{},
+		client.StandingLease{},
+		balance{},
+		sent{},
+		networkFacts{},
+		finding{},
+		keys.Key{},
+		sdk.Network{},
+		local.Running{},
+		provider.Status{},
+		provider.Config{},
 	} {
 		at := reflect.TypeOf(v)
 		named(t, at, at.Name(), map[reflect.Type]bool{})

@@ -221,7 +221,7 @@ standard input.`,
 				if err != nil {
 					return fail(exitUsage, err, "")
 				}
-				defer f.Close()
+				defer func() { _ = f.Close() }() // it was only read
 				from = f
 			} else if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 				fmt.Fprintln(a.err, "Paste the words, the armoured key or the hex key, then end with Ctrl-D:")

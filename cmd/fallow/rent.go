@@ -44,7 +44,6 @@ type runFlags struct {
 	slots                    uint32
 	leases                   []uint
 	quiet                    bool
-	detail                   bool
 }
 
 func newRunCommand(a *app) *cobra.Command {

@@ -127,7 +127,7 @@ func (a *app) detach(ctx context.Context, config local.Config) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()                    // others write it
 	cmd := exec.Command(config.Fallow, upArgs(config)...) //nolint:noctx // it outlives this command
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = ownSession()
