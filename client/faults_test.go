@@ -224,6 +224,19 @@ func TestARefusedModuleStopsTheJob(t *testing.T) {
 	}
 }
 
+func TestOneThatRefusesTheModuleIsLeft(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	bad, b := s.provider("bad", 500_000), s.provider("b", 1_000_000)
+	bad.fails = func(uint32) fallow.Reason { return fallow.ReasonModuleRefused }
+	s.hub("hub", bad, b)
+	c, bill, err := s.run(s.job(6, func(j *formats.Job) { j.Slots = 2 }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, b)
+}
+
 func TestOutputsThatAreNotWhatWasSigned(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

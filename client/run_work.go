@@ -213,8 +213,10 @@ func (r *run) onFailed(ctx context.Context, m linkFailed, now time.Time) {
 		// The machine's trouble and not the task's: it gets no more of them.
 		r.onEnding(ctx, m.id.lease, m.reason, m.detail, now)
 	case fallow.ReasonModuleRefused:
+		// This machine took it before anybody was asked: one alone may be wrong.
+		r.onEnding(ctx, m.id.lease, m.reason, m.detail, now)
 		r.refused[st.lease.offer.Provider] = m.detail
-		if len(r.refused) > 1 || len(r.stations) == 1 {
+		if len(r.refused) > 1 {
 			r.stop(&TaskError{Task: m.id.task, Label: "the module", Tries: len(r.refused), Reason: m.reason, Detail: m.detail})
 		}
 	default:
