@@ -105,7 +105,7 @@ func sources(t *testing.T) []source {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && file != "." && (d.Name() == "testdata" || d.Name() == "node_modules" || d.Name() == "warm" || d.Name() == "build" || strings.HasPrefix(d.Name(), ".")):
+		case d.IsDir() && file != "." && (d.Name() == "testdata" || d.Name() == "node_modules" || d.Name() == "build" || strings.HasPrefix(d.Name(), ".")):
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go"):
 			return nil
