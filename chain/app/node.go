@@ -80,8 +80,9 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 		return nil, errors.Join(fmt.Errorf("read the node key: %w", err), n.App.Close())
 	}
 	n.ID = string(key.ID())
-	n.run, n.end = context.WithCancelCause(ctx)
-	n.comet, err = node.NewNodeWithContext(n.run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
+	run, end := context.WithCancelCause(ctx)
+	n.run, n.end = run, end
+	n.comet, err = node.NewNodeWithContext(run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
 		proxy.NewLocalClientCreator(watched{server.NewCometABCIWrapper(n.App), n.end}), genesis, consensusDB,
 		node.DefaultMetricsProvider(cfg.Instrumentation), servercmtlog.CometLoggerWrapper{Logger: logger})
 	if err == nil {
@@ -92,7 +93,7 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 		return nil, errors.Join(fmt.Errorf("start the node in %s: %w", cfg.RootDir, err), n.App.Close())
 	}
 	n.RPC = local.New(n.comet)
-	n.group, n.done = errgroup.WithContext(n.run)
+	n.group, n.done = errgroup.WithContext(run)
 	if err := n.serve(logger, doc.ChainID, cfg.RootDir, srv); err != nil {
 		return nil, errors.Join(err, n.Stop())
 	}

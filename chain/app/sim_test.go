@@ -66,7 +66,7 @@ func TestSimulation(t *testing.T) {
 	if os.Getenv("FALLOW_LONG") != "" {
 		blocks = 60
 	}
-	simcli.FlagEnabledValue, simcli.FlagNumBlocksValue, simcli.FlagBlockSizeValue, simcli.FlagCommitValue = true, blocks, 20, true
+	simcli.FlagNumBlocksValue, simcli.FlagBlockSizeValue, simcli.FlagCommitValue = blocks, 20, true
 	simsx.RunWithSeeds(t, func(l log.Logger, db dbm.DB, _ bool, o servertypes.AppOptions, more ...func(*baseapp.BaseApp)) simulated {
 		a, err := New(l, db, o, more...)
 		if err != nil {

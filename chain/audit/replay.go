@@ -102,8 +102,8 @@ func newReplay(ctx context.Context, enc app.Encoding, doc *cmttypes.GenesisDoc) 
 		into proto.Message
 		load func() error
 	}{
-		{provider.Name, &providers, func() error { return r.provider.InitGenesis(first, providers) }},
-		{lease.Name, &leases, func() error { return r.lease.InitGenesis(first, leases) }},
+		{provider.Name, &providers, func() error { return r.provider.InitGenesis(first, providers) }}, //nolint:contextcheck // an sdk.Context is one
+		{lease.Name, &leases, func() error { return r.lease.InitGenesis(first, leases) }},             //nolint:contextcheck // an sdk.Context is one
 	} {
 		if err := enc.Codec.UnmarshalJSON(state[part.name], part.into); err != nil {
 			return nil, fmt.Errorf("read the genesis of %s: %w", part.name, err)
@@ -160,12 +160,12 @@ func (r *replay) block(parent context.Context, b block, txs cmttypes.Txs, result
 		return lie(b.height, "%d results for %d transactions", len(results.TxsResults), len(txs))
 	}
 	for i, raw := range txs {
-		if err := r.tx(ctx, b.height, raw, results.TxsResults[i]); err != nil {
+		if err := r.tx(ctx, b.height, raw, results.TxsResults[i]); err != nil { //nolint:contextcheck // an sdk.Context is one
 			return err
 		}
 	}
 	if len(r.votes) > 0 && results != nil {
-		if err := r.decide(ctx, b.height, results.FinalizeBlockEvents); err != nil {
+		if err := r.decide(ctx, b.height, results.FinalizeBlockEvents); err != nil { //nolint:contextcheck // an sdk.Context is one
 			return err
 		}
 	}
@@ -173,7 +173,7 @@ func (r *replay) block(parent context.Context, b block, txs cmttypes.Txs, result
 		name string
 		end  func(context.Context) error
 	}{{lease.Name, r.lease.EndBlock}, {provider.Name, r.provider.EndBlock}} {
-		if err := module.end(ctx); err != nil {
+		if err := module.end(ctx); err != nil { //nolint:contextcheck // an sdk.Context is one
 			return &Breach{Height: b.height, What: fmt.Sprintf("the rules can't end the block for %s: %v", module.name, err)}
 		}
 	}
@@ -361,10 +361,10 @@ func (r *replay) invariants(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.lease.Books(ctx).Invariants(held); err != nil {
+	if err := r.lease.Books(ctx).Invariants(held); err != nil { //nolint:contextcheck // an sdk.Context is one
 		return &Breach{Height: r.height, What: err.Error()}
 	}
-	bonded, err := r.provider.Registry(ctx).Bonded()
+	bonded, err := r.provider.Registry(ctx).Bonded() //nolint:contextcheck // an sdk.Context is one
 	if err != nil {
 		return err
 	}
