@@ -22,6 +22,10 @@ import (
 // million is how many ufal a FAL has, and how many ucredit a credit.
 const million = 1_000_000
 
+// redeemAge is how old a voucher gets before its provider redeems it: short, so
+// that even one that is killed in the middle of a job has been paid for most.
+const redeemAge = 10 * time.Second
+
 // prepare writes every home that does not stand yet, and returns the network
 // that they share. What stands is left as it is, so that up goes on where an
 // earlier one stopped.
@@ -76,7 +80,7 @@ func (c Config) prepare(ctx context.Context, p ports) (sdk.Network, error) {
 		homes = append(homes, c.home(q.Name))
 		if _, err := sdk.InitProvider(ctx, c.home(q.Name), sdk.ProviderSettings{
 			Slots: q.Slots, GasPrice: q.GasPrice, TaskFee: q.TaskFee, Region: q.Region, Bond: q.Bond,
-			ClaimWindow: c.ClaimWindow,
+			ClaimWindow: c.ClaimWindow, RedeemAge: redeemAge,
 			Listen:      loopbackAddrs(p.Listen[q.Name]),
 			Status:      fmt.Sprintf("127.0.0.1:%d", p.Status[q.Name]),
 		}); err != nil && !errors.Is(err, provider.ErrExists) {
