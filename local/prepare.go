@@ -81,8 +81,8 @@ func (c Config) prepare(ctx context.Context, p ports) (sdk.Network, error) {
 		if _, err := sdk.InitProvider(ctx, c.home(q.Name), sdk.ProviderSettings{
 			Slots: q.Slots, GasPrice: q.GasPrice, TaskFee: q.TaskFee, Region: q.Region, Bond: q.Bond,
 			ClaimWindow: c.ClaimWindow, RedeemAge: redeemAge,
-			Listen:      loopbackAddrs(p.Listen[q.Name]),
-			Status:      fmt.Sprintf("127.0.0.1:%d", p.Status[q.Name]),
+			Listen: loopbackAddrs(p.Listen[q.Name]),
+			Status: fmt.Sprintf("127.0.0.1:%d", p.Status[q.Name]),
 		}); err != nil && !errors.Is(err, provider.ErrExists) {
 			return n, fmt.Errorf("%s: %w", q.Name, err)
 		}
