@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -256,8 +257,16 @@ func away(ctx context.Context, errs []error) error {
 			return all
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrAway, all)
+	return fmt.Errorf("%w: %w", ErrAway, plainError{all})
 }
+
+// plainError says what gRPC says without the words for its programmers.
+type plainError struct{ error }
+
+var grpcWords = regexp.MustCompile(`rpc error: code = \w+ desc = |connection error: desc = "|transport: |Error while dialing: |"$`)
+
+func (e plainError) Error() string { return grpcWords.ReplaceAllString(e.error.Error(), "") }
+func (e plainError) Unwrap() error { return e.error }
 
 func (c *Client) nodeConfig(ctx context.Context) (*nodev1.ConfigResponse, error) {
 	r, err := nodev1.NewServiceClient(c).Config(ctx, &nodev1.ConfigRequest{})

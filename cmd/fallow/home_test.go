@@ -245,6 +245,9 @@ func TestAway(t *testing.T) {
 	for _, args := range []string{"balance", "status", "deposit 1", "withdraw all", "lease ls", "provider bond 1", "hub status"} {
 		r := fallowIn(t, home, "", strings.Fields(args)...).want(t, exitAway)
 		has(t, r.err, "does not answer")
+		if strings.Contains(r.err, "rpc error") || strings.Contains(r.err, "transport") {
+			t.Errorf("%s speaks to programmers: %s", args, r.err)
+		}
 	}
 }
 
