@@ -119,5 +119,6 @@ func (app *App) makeKeepers(logger log.Logger, options Options) map[string]*stor
 	app.Provider = provider.NewKeeper(store(provider.Name), app.Auth, app.Bank, gov)
 	app.Lease = lease.NewKeeper(store(lease.Name), app.Auth, app.Bank, app.Provider, gov)
 	app.Provider.SetExposure(app.Lease.Exposure)
+	app.Provider.SetCheckWindow(app.Lease.CheckWindow)
 	return objects
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,23 @@ func TestGovernance(t *testing.T) {
 	}
 	if p, err := f.app.Provider.Registry(f.ctx()).Params(); err != nil || p.MinBond != 123 {
 		t.Errorf("provider params %+v, %v", p, err)
+	}
+}
+
+// TestWindows lets no vote set a check window that bonds do not outlast.
+func TestWindows(t *testing.T) {
+	f := newFixture(t, signing.SignMode_SIGN_MODE_DIRECT, nil) // 20 s and 60 s
+	params, bonds := settle.DefaultParams(), market.DefaultRegistryParams()
+	params.CheckWindowMS, bonds.UnbondingMS = 60_000, 20_000
+	if _, _, err := f.app.Lease.Handle(f.ctx(), &leaseapi.MsgUpdateParams{Authority: Authority(), Params: lease.ToParams(params)}); !errors.Is(err, settle.ErrParams) {
+		t.Errorf("a window as long as unbonding: %v", err)
+	}
+	if _, _, err := f.app.Provider.Handle(f.ctx(), &providerapi.MsgUpdateParams{Authority: Authority(), Params: provider.ToParams(bonds)}); !errors.Is(err, market.ErrParams) {
+		t.Errorf("unbonding as short as the window: %v", err)
+	}
+	params.CheckWindowMS, bonds.UnbondingMS = 59_999, 20_001
+	if _, _, err := f.app.Lease.Handle(f.ctx(), &leaseapi.MsgUpdateParams{Authority: Authority(), Params: lease.ToParams(params)}); err != nil {
+		t.Error(err)
 	}
 }
 

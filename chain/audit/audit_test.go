@@ -348,7 +348,7 @@ func TestSound(t *testing.T) {
 		operator := w.operator()
 		w.do(w.tom, stakingtypes.NewMsgDelegate(w.tom.String(), operator, sdk.NewInt64Coin(fallow.TokenDenom, 900_000_000)))
 		params := settle.DefaultParams()
-		params.CheckWindowMS = 640
+		params.CheckWindowMS = 480
 		content, err := codectypes.NewAnyWithValue(&leaseapi.MsgUpdateParams{Authority: app.Authority(), Params: lease.ToParams(params)})
 		if err != nil {
 			t.Fatal(err)

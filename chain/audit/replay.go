@@ -92,6 +92,7 @@ func newReplay(ctx context.Context, enc app.Encoding, doc *cmttypes.GenesisDoc) 
 	r.provider = provider.NewKeeper(runtime.NewKVStoreService(keys[provider.Name]), accounts, r.bank, app.Authority())
 	r.lease = lease.NewKeeper(runtime.NewKVStoreService(keys[lease.Name]), accounts, r.bank, r.provider, app.Authority())
 	r.provider.SetExposure(r.lease.Exposure)
+	r.provider.SetCheckWindow(r.lease.CheckWindow)
 
 	r.first = r.store.CacheMultiStore()
 	first := r.context(ctx, r.first, 1, doc.GenesisTime)

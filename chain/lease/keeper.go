@@ -57,6 +57,13 @@ func (k *Keeper) Exposure(ctx context.Context, at market.Block, provider fallow.
 	return k.Books(ctx).Exposure(at, provider)
 }
 
+// CheckWindow is how many milliseconds pass from a redemption to its payout;
+// the provider module lets no bond leave sooner.
+func (k *Keeper) CheckWindow(ctx context.Context) (uint64, error) {
+	p, err := k.Books(ctx).Params()
+	return p.CheckWindowMS, err
+}
+
 // EndBlock pays out what has matured and works off what is due, within the
 // params' bound.
 func (k *Keeper) EndBlock(ctx context.Context) error {

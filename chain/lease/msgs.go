@@ -74,7 +74,7 @@ func (k *Keeper) run(ctx context.Context, msg proto.Message) (resp proto.Message
 		results, effects, err := b.Close(at, signer, toLeaseIDs(m.Leases), fallow.Reason(m.Reason))
 		return &api.MsgCloseResponse{Results: toResults(results)}, effects, true, err
 	case *api.MsgUpdateParams:
-		return &api.MsgUpdateParamsResponse{}, nil, true, k.updateParams(b, m)
+		return &api.MsgUpdateParamsResponse{}, nil, true, k.updateParams(ctx, b, m)
 	default:
 		return nil, nil, false, nil
 	}
@@ -132,9 +132,16 @@ func (k *Keeper) openLeases(b settle.Books, at settle.Block, m *api.MsgOpenLease
 	return b.OpenLeases(at, signer, tenant, entries)
 }
 
-func (k *Keeper) updateParams(b settle.Books, m *api.MsgUpdateParams) error {
+func (k *Keeper) updateParams(ctx context.Context, b settle.Books, m *api.MsgUpdateParams) error {
 	if m.Authority != k.authority {
 		return errorsmod.Wrapf(sdkerrors.ErrUnauthorized, "params are changed by %s, not by %s", k.authority, m.Authority)
+	}
+	bonds, err := k.providers.Registry(ctx).Params()
+	if err != nil {
+		return err
+	}
+	if m.Params.CheckWindowMs >= bonds.UnbondingMS {
+		return fmt.Errorf("a check window of %d ms is not shorter than the unbonding of %d ms: %w", m.Params.CheckWindowMs, bonds.UnbondingMS, settle.ErrParams)
 	}
 	return b.SetParams(fromParams(m.Params))
 }

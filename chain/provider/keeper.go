@@ -25,6 +25,9 @@ type Accounts interface {
 // Exposure is a provider's open reserves and unmatured payouts.
 type Exposure func(ctx context.Context, at market.Block, provider fallow.Account) (fallow.Credits, error)
 
+// CheckWindow is how many milliseconds pass from a redemption to its payout.
+type CheckWindow func(ctx context.Context) (uint64, error)
+
 // Keeper opens the registry over the ledger's state.
 type Keeper struct {
 	store     store.KVStoreService
@@ -32,6 +35,7 @@ type Keeper struct {
 	bank      adapter.Bank
 	authority string
 	exposure  Exposure
+	window    CheckWindow
 }
 
 // NewKeeper makes a keeper; authority is who may change the params.
@@ -42,6 +46,9 @@ func NewKeeper(s store.KVStoreService, accounts Accounts, bank adapter.Bank, aut
 // SetExposure tells the keeper what a provider's bond has to cover; the lease
 // module knows, and it is made after this one.
 func (k *Keeper) SetExposure(e Exposure) { k.exposure = e }
+
+// SetCheckWindow tells the keeper what bonds have to outlast.
+func (k *Keeper) SetCheckWindow(w CheckWindow) { k.window = w }
 
 // Registry is the state machine over the state that ctx sees.
 func (k *Keeper) Registry(ctx context.Context) market.Registry {

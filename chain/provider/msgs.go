@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 
 	"cosmossdk.io/core/address"
 	errorsmod "cosmossdk.io/errors"
@@ -46,7 +47,7 @@ func (k *Keeper) Handle(ctx context.Context, msg proto.Message) (resp proto.Mess
 			return effects, err
 		})
 	case *api.MsgUpdateParams:
-		resp, err = m.updateParams(msg)
+		resp, err = m.updateParams(ctx, k.window, msg)
 	default:
 		return nil, false, nil
 	}
@@ -93,13 +94,22 @@ func (m run) update(msg *api.MsgUpdate) (proto.Message, []market.Effect, error) 
 	return &api.MsgUpdateResponse{}, effects, err
 }
 
-func (m run) updateParams(msg *api.MsgUpdateParams) (proto.Message, error) {
+func (m run) updateParams(ctx context.Context, window CheckWindow, msg *api.MsgUpdateParams) (proto.Message, error) {
 	if msg.Authority != m.authority {
 		return nil, errorsmod.Wrapf(sdkerrors.ErrUnauthorized, "params are changed by %s, not by %s", m.authority, msg.Authority)
 	}
 	params, err := fromParams(m.codec, msg.Params)
 	if err != nil {
 		return nil, err
+	}
+	if window != nil {
+		ms, err := window(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if params.UnbondingMS <= ms {
+			return nil, fmt.Errorf("unbonding of %d ms is not longer than the check window of %d ms: %w", params.UnbondingMS, ms, market.ErrParams)
+		}
 	}
 	return &api.MsgUpdateParamsResponse{}, m.registry.SetParams(params)
 }
