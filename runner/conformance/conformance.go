@@ -4,7 +4,7 @@
 // each runner, engine and machine has to give exactly that.
 //
 // Cases are data: a guest of testdata (sources beside it), what it is given,
-// and the golden file. It tests results and aborts, not speed.
+// and the golden file. A new runner's test gives Run its engines. It tests results and aborts, not speed.
 package conformance
 
 import (
@@ -29,128 +29,74 @@ import (
 //go:embed testdata/*.wasm testdata/golden.txt
 var testdata embed.FS
 
-// Runner is what the suite needs of a runner; *wasm.Sandbox is one.
+// Runner is what the suite needs of a runner; *wasm.Sandbox is one. Open sees to
+// its end.
 type Runner interface {
 	Run(ctx context.Context, t wasm.Task) (wasm.Result, error)
 }
 
-// Case is one run of a guest.
-type Case struct {
-	Name   string
-	Module string // of testdata, without .wasm
-	Args   []string
-	Env    []string
-	Stdin  string
-	Files  map[string]string // by path below /in
-	Limits receipt.Limits    // zeros get defaults
+// Engine is one way of running tasks, as compiled or interpreted.
+type Engine struct {
+	Name string
+	// Open gives a fresh runner: a process of its own, where it has one.
+	Open func(t *testing.T) Runner
 }
 
-// defaults are small, so that what is exceeded is soon exceeded.
-func (c Case) limits() receipt.Limits {
-	l := c.Limits
-	def := func(v *uint64, d uint64) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	if l.Gas == 0 {
-		l.Gas = 50_000_000
-	}
-	def(&l.Memory, 16<<20)
-	def(&l.Output, 1<<20)
-	def(&l.Scratch, 1<<20)
-	return l
-}
-
-// Cases are all cases, in order.
-func Cases() []Case {
-	input := map[string]string{"a.txt": "first\nsecond\n", "dir/b": strings.Repeat("0123456789", 1000), "dir/deep/c": "c"}
-	probe := func(name string, args ...string) Case {
-		return Case{Name: name, Module: "probe", Args: append([]string{"probe"}, args...)}
-	}
-	with := func(c Case, change func(*Case)) Case {
-		change(&c)
-		return c
-	}
-	list := []Case{
-		with(probe("arguments", "args", "", "two words", "ü"), func(c *Case) { c.Env = []string{"B=2", "A=1", "EMPTY="} }),
-		with(probe("no arguments"), func(c *Case) { c.Args = nil }),
-		probe("exit code", "exit", "77"),
-		with(probe("stdin", "echo"), func(c *Case) { c.Stdin = strings.Repeat("line\n", 500) }),
-		probe("no stdin", "echo"),
-		with(probe("copy", "copy", "/in/dir/b", "/out/sub"), func(c *Case) { c.Files = input }),
-		with(probe("folders", "list", "/"), func(c *Case) { c.Files = input }),
-		probe("clock", "clock"),
-		probe("random", "random"),
-		probe("scratch", "scratch"),
-		with(probe("escape", "escape"), func(c *Case) { c.Files = input }),
-		probe("nan", "nan"),
-		probe("output in full", "fill", "/out/x", "1048000"),
-		probe("output limit", "fill", "/out/x", "2000000"),
-		probe("scratch limit", "fill", "/scratch/x", "2000000"),
-		with(probe("large output", "fill", "/out/x", "3000000"), func(c *Case) { c.Limits.Output = 4 << 20 }),
-		with(probe("large scratch", "fill", "/scratch/x", "3000000"), func(c *Case) { c.Limits.Scratch = 4 << 20 }),
-		probe("stdout without end", "flood"),
-		with(probe("stdout without end, little gas", "flood"), func(c *Case) { c.Limits.Gas = 1_000_000 }),
-		probe("endless loop", "spin"),
-		with(probe("endless recursion", "deep"), func(c *Case) { c.Limits.StackDepth = 20_000 }),
-		probe("memory without end", "grow"),
-		with(probe("more memory without end", "grow"), func(c *Case) { c.Limits.Memory = 40 << 20 }),
-		probe("wild pointer", "wild"),
-		probe("abort", "abort"),
-		with(probe("files without end", "files"), func(c *Case) { c.Limits.Gas = 20_000_000_000 }),
-		{Name: "start function", Module: "start"},
-		{Name: "endless start function", Module: "startspin"},
-		{Name: "memory by pages", Module: "grow", Limits: receipt.Limits{Memory: 10 << 16}},
-		{Name: "pointers out of bounds", Module: "pointers"},
-		{Name: "unknown host", Module: "env"},
-		{Name: "no command", Module: "library"},
-		{Name: "too little memory", Module: "probe", Limits: receipt.Limits{Memory: 1 << 16}},
-		{Name: "hardly any gas", Module: "probe", Limits: receipt.Limits{Gas: 10}},
-	}
-	for i, trap := range []string{
-		"unreachable", "out of bounds", "divide by zero", "division overflows", "nan to integer", "negative to unsigned",
-		"no such element", "null element", "type of element",
-	} {
-		list = append(list, Case{Name: "trap: " + trap, Module: "traps", Args: []string{strings.Repeat("x", i)}})
-	}
-	return list
-}
-
-// Run holds each runner to the golden file.
-func Run(t *testing.T, runners map[string]Runner) {
+// Run holds each engine to the golden file: twice in one runner, and in a
+// second one in the opposite order, so that nothing that a run leaves behind
+// can show in another. With FALLOW_WRITE set it writes the file by what the
+// first engine gives.
+func Run(t *testing.T, engines ...Engine) {
 	t.Helper()
 	b, err := testdata.ReadFile("testdata/golden.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden := sections(string(b))
-	var all strings.Builder
-	names := make([]string, 0, len(runners))
-	for name := range runners {
-		names = append(names, name)
+	if os.Getenv("FALLOW_WRITE") != "" && len(engines) > 0 {
+		golden = write(t, engines[0].Open(t))
 	}
-	slices.Sort(names)
-	for _, c := range Cases() {
-		t.Run(strings.ReplaceAll(c.Name, " ", "_"), func(t *testing.T) {
-			want, written := golden[c.Name]
-			for i, name := range names {
-				got := c.run(t, runners[name])
-				if i == 0 {
-					all.WriteString("== " + c.Name + "\n" + got)
-				}
-				if got != want || !written {
-					t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
-				}
+	cases := Cases()
+	if len(golden) != len(cases) {
+		t.Errorf("%d golden texts for %d cases", len(golden), len(cases))
+	}
+	for _, e := range engines {
+		t.Run(e.Name, func(t *testing.T) {
+			r := e.Open(t)
+			check := func(r Runner, c Case) {
+				t.Run(strings.ReplaceAll(c.Name, " ", "_"), func(t *testing.T) {
+					if got, want := c.Text(t, r), golden[c.Name]; got != want {
+						t.Errorf("got\n%s\nwant\n%s", got, want)
+					}
+				})
+			}
+			for _, c := range cases {
+				check(r, c)
+				check(r, c)
+			}
+			r = e.Open(t)
+			for _, c := range slices.Backward(cases) {
+				check(r, c)
 			}
 		})
 	}
-	if os.Getenv("FALLOW_WRITE") != "" {
-		if err := os.WriteFile("testdata/golden.txt", []byte(all.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
+
+// write makes the golden file.
+func write(t *testing.T, r Runner) map[string]string {
+	t.Helper()
+	var all strings.Builder
+	for _, c := range Cases() {
+		all.WriteString("== " + c.Name + "\n" + c.Text(t, r))
+	}
+	if err := os.WriteFile("testdata/golden.txt", []byte(all.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return sections(all.String())
+}
+
+// maxShown is how many outputs stand in a golden text by their names.
+const maxShown = 16
 
 // sections cuts the golden file at its headings.
 func sections(text string) map[string]string {
@@ -165,10 +111,10 @@ func sections(text string) map[string]string {
 	return m
 }
 
-// run runs the case and puts into words what it came to.
-func (c Case) run(t *testing.T, r Runner) string {
+// Text runs the case and puts into words what it came to.
+func (c Case) Text(t *testing.T, r Runner) string {
 	t.Helper()
-	task := c.task(t)
+	task := c.Task(t)
 	res, err := r.Run(t.Context(), task)
 	var a *wasm.Abort
 	switch {
@@ -185,7 +131,10 @@ func (c Case) run(t *testing.T, r Runner) string {
 		fmt.Fprintf(&b, "trapped: %s", res.Trap)
 	}
 	fmt.Fprintf(&b, ", %d gas\n", res.Gas)
-	for _, o := range res.Outputs {
+	if n := len(res.Outputs); n > maxShown {
+		fmt.Fprintf(&b, "%d outputs %s\n", n, res.Digest().Short())
+	}
+	for i, o := range res.Outputs {
 		content := o.Small
 		if o.File != "" {
 			if content, err = os.ReadFile(o.File); err != nil {
@@ -194,6 +143,9 @@ func (c Case) run(t *testing.T, r Runner) string {
 		}
 		if fallow.Sum(content) != o.Digest || uint64(len(content)) != o.Size {
 			t.Errorf("%s: output %s is not what its digest and size say", c.Name, o.Path)
+		}
+		if i >= maxShown {
+			continue
 		}
 		fmt.Fprintf(&b, "%s %d %s\n", o.Path, o.Size, o.Digest.Short())
 		if len(content) <= 1024 {
@@ -205,14 +157,14 @@ func (c Case) run(t *testing.T, r Runner) string {
 	return b.String()
 }
 
-// task lays a case out on this machine.
-func (c Case) task(t *testing.T) wasm.Task {
+// Task lays a case out on this machine.
+func (c Case) Task(t *testing.T) wasm.Task {
 	t.Helper()
 	dir := t.TempDir()
 	task := wasm.Task{
 		Task: receipt.Task{
 			Args: c.Args, Env: c.Env, Limits: c.limits(), Profile: spec.ProfileWASM1,
-			Seed: []byte("conformance, a seed of 32 bytes!"),
+			Seed: []byte("conformance, a seed of 32 bytes!" + c.Seed)[len(c.Seed):],
 		},
 		Paths: map[fallow.Digest]string{}, Out: filepath.Join(dir, "out"), Wall: 2 * time.Minute,
 	}

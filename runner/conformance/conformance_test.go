@@ -1,9 +1,11 @@
 package conformance_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -90,21 +92,53 @@ func buildGo(tb testing.TB, source string) string {
 	return out
 }
 
-// TestWASM runs each case compiled and interpreted, every task in a child.
-func TestWASM(t *testing.T) {
-	runners := map[string]conformance.Runner{}
-	for name, interpreted := range map[string]bool{"compiled": false, "interpreted": true} {
-		r, err := wasm.New(wasm.Config{Child: []string{os.Args[0], wasm.ChildVerb}, Cache: t.TempDir(), Interpreted: interpreted})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := r.Open(1)
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		runners[name] = s
+// engine is wazero, compiled or interpreted, in a child.
+func engine(name string, c wasm.Config) conformance.Engine {
+	return conformance.Engine{Name: name, Open: func(t *testing.T) conformance.Runner { return open(t, c) }}
+}
+
+func open(t *testing.T, c wasm.Config) *wasm.Sandbox {
+	t.Helper()
+	c.Child = []string{os.Args[0], wasm.ChildVerb}
+	r, err := wasm.New(c)
+	if err != nil {
+		t.Fatal(err)
 	}
-	conformance.Run(t, runners)
+	s := r.Open(1)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestWASM(t *testing.T) {
+	conformance.Run(t, engine("compiled", wasm.Config{Cache: t.TempDir()}), engine("interpreted", wasm.Config{Interpreted: true}))
+}
+
+// bare runs tasks without metering.
+type bare struct{ *wasm.Sandbox }
+
+func (b bare) Run(ctx context.Context, t wasm.Task) (wasm.Result, error) {
+	t.Bare = true
+	return b.Sandbox.Run(ctx, t)
+}
+
+// TestBare compares what guests write that end by themselves, metered and not.
+// Memory differs: only the pass makes the grant the module's maximum, and only
+// it bounds what an endless run does.
+func TestBare(t *testing.T) {
+	metered := open(t, wasm.Config{})
+	plain := bare{open(t, wasm.Config{})}
+	gas := regexp.MustCompile(`, \d+ gas`)
+	for _, c := range conformance.Cases() {
+		want := c.Text(t, metered)
+		if !strings.HasPrefix(want, "exited") && !strings.HasPrefix(c.Name, "trap: ") || c.Name == "nan" {
+			continue
+		}
+		if got := c.Text(t, plain); gas.ReplaceAllString(got, "") != gas.ReplaceAllString(want, "") {
+			t.Errorf("%s: bare\n%s\nmetered\n%s", c.Name, got, want)
+		}
+	}
 }
