@@ -19,7 +19,7 @@ func refusedVoucher(k *work, amount fallow.Pico, receipts uint32) string {
 
 // finished works a lease of two dear tasks, pays the first, and has the rest
 // released.
-func finished(t *testing.T, w *world, c *tenant) *work {
+func finished(t *testing.T, c *tenant) *work {
 	t.Helper()
 	c.rent(1_000_000, nil)
 	k := c.connect()
@@ -40,7 +40,7 @@ func TestVouchersEndAtTheRelease(t *testing.T) {
 		w := newWorld(t, nil)
 		c := w.tenant("anna", 10_000_000)
 		w.ledger.set(func(f *fakeLedger) { f.stuck = true })
-		k := finished(t, w, c)
+		k := finished(t, c)
 		owed, n := k.charged, uint32(len(k.receipts))
 		if restart {
 			k.close()
