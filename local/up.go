@@ -74,6 +74,9 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 	for _, name := range c.names() {
 		u.running.Status[name] = "http://" + hostPort(p.Status[name])
 	}
+	for i := range c.Hubs { // a hub has no page, but figures
+		u.running.Status[c.hubName(i)] += "/metrics"
+	}
 	defer func() { _ = os.Remove(runningFile(c.Dir)) }()
 	err = u.start(ctx, n)
 	if err == nil {
@@ -85,7 +88,9 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 		ready(n, now)
 		<-ctx.Done()
 	}
+	tell("up", "everybody leaves: providers redeem, then hubs, then the node")
 	u.stop()
+	tell("up", "is down")
 	if ctx.Err() != nil {
 		return nil
 	}

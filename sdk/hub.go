@@ -226,7 +226,7 @@ func HubStatus(ctx context.Context, addr string) (*hubv1.StatusResponse, error) 
 	defer func() { _ = host.Close() }()
 	c, err := hub.Dial(ctx, host, addr)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrAway, err)
+		return nil, fmt.Errorf("hub %s %w: %w", addr, ErrAway, err)
 	}
 	r, err := c.Status(ctx, connect.NewRequest(&hubv1.StatusRequest{}))
 	if err != nil {

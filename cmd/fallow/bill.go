@@ -111,8 +111,8 @@ func (r jobReport) printChain(row func(...any)) {
 		return
 	}
 	row("on chain", fmt.Sprintf("%s for the whole job, %d bytes, fees %s FAL", count(len(on.Traces), "transaction"), on.Bytes, on.Fees))
-	for _, t := range on.Traces {
-		row("", fmt.Sprintf("block %d: %s, %d bytes, %s FAL", t.Height, strings.Join(t.Kinds, " + "), t.Bytes, t.Fee))
+	for _, k := range tracesByKind(on.Traces) {
+		row("", k)
 	}
 	for _, p := range on.Paid {
 		row("paid out", fmt.Sprintf("%s to %s (lease %d, %s)", paidText(p), p.Provider, p.Lease, p.State))
@@ -120,6 +120,41 @@ func (r jobReport) printChain(row func(...any)) {
 	if !on.Settled {
 		row("", "providers still have time to redeem; see: fallow job show "+string(b.Job))
 	}
+}
+
+// tracesByKind sums transactions up by what they do, in the order in which the
+// first of a kind came.
+func tracesByKind(all []ledger.Trace) []string {
+	type sum struct {
+		n, bytes    int
+		fee         ledger.Tokens
+		first, last fallow.Height
+	}
+	sums := map[string]*sum{}
+	var kinds []string
+	for _, t := range all {
+		kind := strings.Join(t.Kinds, " + ")
+		s, seen := sums[kind]
+		if !seen {
+			s = &sum{first: t.Height}
+			sums[kind] = s
+			kinds = append(kinds, kind)
+		}
+		s.n++
+		s.bytes += t.Bytes
+		s.fee += t.Fee
+		s.last = t.Height
+	}
+	lines := make([]string, 0, len(kinds))
+	for _, kind := range kinds {
+		s := sums[kind]
+		at := fmt.Sprintf("block %d", s.first)
+		if s.last != s.first {
+			at = fmt.Sprintf("blocks %d to %d", s.first, s.last)
+		}
+		lines = append(lines, fmt.Sprintf("%d × %s, %d bytes, %s FAL, %s", s.n, kind, s.bytes, s.fee, at))
+	}
+	return lines
 }
 
 // paidText is what went to a provider; where rounding down took a part, or all,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,17 +63,13 @@ of a local network.`,
 			for _, addr := range n.Hubs {
 				hub := hubFacts{Addr: addr}
 				if s, err := sdk.HubStatus(c.Context(), addr); err != nil {
-					hub.Error = err.Error()
+					hub.Error = firstLine(err)
 				} else {
 					hub.Answers, hub.Providers = true, s.GetProviders()
 				}
 				f.Hubs = append(f.Hubs, hub)
 			}
-			if dir, err := a.upDir(""); err == nil {
-				if r, err := local.Read(dir); err == nil {
-					f.Local = &r
-				}
-			}
+			f.Local = a.localRunning(n)
 			return a.print(f, func(w io.Writer) {
 				fmt.Fprintf(w, "%s at height %d, %s old\n", f.ChainID, f.Height, st.Behind.Round(1e7))
 				table(w, func(row func(...any)) {
@@ -80,18 +77,13 @@ of a local network.`,
 						if hub.Answers {
 							row("hub", hub.Addr, fmt.Sprintf("%d providers", hub.Providers))
 						} else {
-							row("hub", hub.Addr, "away: "+hub.Error)
+							row("hub", hub.Addr, "away")
 						}
 					}
 					if f.Local == nil {
 						return
 					}
-					names := make([]string, 0, len(f.Local.Parties))
-					for name := range f.Local.Parties {
-						names = append(names, name)
-					}
-					slices.Sort(names)
-					for _, name := range names {
+					for _, name := range slices.Sorted(maps.Keys(f.Local.Parties)) {
 						state := "away"
 						if local.Alive(f.Local.Parties[name]) {
 							state = fmt.Sprintf("pid %d", f.Local.Parties[name])
@@ -102,6 +94,23 @@ of a local network.`,
 			})
 		},
 	}
+}
+
+// localRunning is who runs of the usual local network, if n is that one.
+func (a *app) localRunning(n sdk.Network) *local.Running {
+	dir, err := a.upDir("")
+	if err != nil {
+		return nil
+	}
+	here, err := sdk.Home(dir).Network()
+	if err != nil || here.Genesis != n.Genesis {
+		return nil
+	}
+	r, err := local.Read(dir)
+	if err != nil {
+		return nil
+	}
+	return &r
 }
 
 func newHubCommand(a *app) *cobra.Command {
