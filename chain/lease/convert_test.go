@@ -13,10 +13,13 @@ import (
 // tells of would stop its message.
 func TestEvents(t *testing.T) {
 	effects := []settle.Effect{
-		settle.Deposited{Tenant: "a", Amount: 1}, settle.Withdrawn{Tenant: "a", Amount: 2},
-		settle.Opened{Lease: 1, Offer: fallow.Sum(nil)}, settle.Skipped{Reason: fallow.ReasonFunds},
+		settle.Deposited{Tenant: "a", Amount: 1},
+		settle.Withdrawn{Tenant: "a", Amount: 2},
+		settle.Opened{Lease: 1, Offer: fallow.Sum(nil)},
+		settle.Skipped{Reason: fallow.ReasonFunds},
 		settle.Changed{Lease: 1, State: settle.Closed, Reason: fallow.ReasonCompleted},
-		settle.Redeemed{Lease: 1, Matures: 5}, settle.Paid{Provider: "p", Amount: 3},
+		settle.Redeemed{Lease: 1, Matures: 5},
+		settle.Paid{Provider: "p", Amount: 3},
 	}
 	seen := map[string]bool{}
 	for _, e := range effects {
