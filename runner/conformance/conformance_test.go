@@ -94,7 +94,10 @@ func buildGo(tb testing.TB, source string) string {
 
 // engine is wazero, compiled or interpreted, in a child.
 func engine(name string, c wasm.Config) conformance.Engine {
-	return conformance.Engine{Name: name, Open: func(t *testing.T) conformance.Runner { return open(t, c) }}
+	return conformance.Engine{Name: name, Open: func(t *testing.T) conformance.Runner {
+		t.Helper()
+		return open(t, c)
+	}}
 }
 
 func open(t *testing.T, c wasm.Config) *wasm.Sandbox {

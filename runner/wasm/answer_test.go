@@ -13,11 +13,11 @@ import (
 	"fallow.network/receipt"
 )
 
-func framed(t testing.TB, v any) []byte {
-	t.Helper()
+func framed(tb testing.TB, v any) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	if err := putFrame(&b, v); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }

@@ -54,13 +54,13 @@ func section(out []byte, id byte, items ...[]byte) []byte {
 func name(s string) []byte { return append(uleb(nil, uint64(len(s))), s...) }
 
 // assemble writes a module in the binary format.
-func assemble(t testing.TB, s source) []byte {
-	t.Helper()
+func assemble(tb testing.TB, s source) []byte {
+	tb.Helper()
 	var types, imports, funcs, exports, code [][]byte
 	for i, f := range s.imports {
 		at := slices.IndexFunc(meter.Hosts[:], func(h meter.Host) bool { return h.Name == f })
 		if at < 0 {
-			t.Fatalf("no host function %s", f)
+			tb.Fatalf("no host function %s", f)
 		}
 		params, results, _ := strings.Cut(meter.Hosts[at].Sig, ":")
 		kinds := func(letters string) []byte {
@@ -84,7 +84,7 @@ func assemble(t testing.TB, s source) []byte {
 			locals = append(uleb([]byte{1}, uint64(n)), 0x7f)
 			words = words[2:]
 		}
-		b := append(instructions(t, locals, words, s.imports), 0x0b)
+		b := append(instructions(tb, locals, words, s.imports), 0x0b)
 		code = append(code, append(uleb(nil, uint64(len(b))), b...))
 	}
 	if !s.hidden {
@@ -111,14 +111,14 @@ func assemble(t testing.TB, s source) []byte {
 	return out
 }
 
-func instructions(t testing.TB, b []byte, words, imports []string) []byte {
-	t.Helper()
+func instructions(tb testing.TB, b []byte, words, imports []string) []byte {
+	tb.Helper()
 	for len(words) > 0 {
 		w := words[0]
 		words = words[1:]
 		op, known := opcodes[w]
 		if !known {
-			t.Fatalf("no instruction %q", w)
+			tb.Fatalf("no instruction %q", w)
 		}
 		b = append(b, op)
 		next := func() int64 {
@@ -129,7 +129,7 @@ func instructions(t testing.TB, b []byte, words, imports []string) []byte {
 			}
 			n, err := strconv.ParseInt(v, 0, 64)
 			if err != nil {
-				t.Fatalf("%s %s: %v", w, v, err)
+				tb.Fatalf("%s %s: %v", w, v, err)
 			}
 			return n
 		}
@@ -150,8 +150,11 @@ func instructions(t testing.TB, b []byte, words, imports []string) []byte {
 }
 
 // Modules that many tests use.
-func noop(t testing.TB) []byte    { return assemble(t, source{pages: 1, funcs: []string{""}}) }
-func endless(t testing.TB) []byte { return assemble(t, source{pages: 1, funcs: []string{"loop br 0 end"}}) }
+func noop(t testing.TB) []byte { return assemble(t, source{pages: 1, funcs: []string{""}}) }
+
+func endless(t testing.TB) []byte {
+	return assemble(t, source{pages: 1, funcs: []string{"loop br 0 end"}})
+}
 
 // says writes a text to stdout.
 func says(t testing.TB, text string) []byte {

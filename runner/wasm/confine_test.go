@@ -19,7 +19,7 @@ func TestWhatAChildHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(kept)
+	t.Cleanup(func() { _ = unix.Close(kept) })
 	s := openWith(t, Config{MaxMemory: 1 << 30}, spyVerb, 1)
 	task, _ := taskOf(t, noop(t))
 	if err := os.MkdirAll(task.Out, 0o700); err != nil {

@@ -181,7 +181,7 @@ func readModule(t Task) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the module: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	raw, err := io.ReadAll(io.LimitReader(f, meter.MaxModuleBytes+1))
 	switch {
 	case err != nil:

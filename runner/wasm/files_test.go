@@ -67,7 +67,7 @@ func TestAsLinux(t *testing.T) {
 		}
 		pick := func() both { return opened[rapid.IntRange(0, len(opened)-1).Draw(rt, "which")] }
 		large := func() int { return rapid.SampledFrom([]int{10_000, 200_000, 3_000_000}).Draw(rt, "most") }
-		any := func() bool { return len(opened) > 0 }
+		some := func() bool { return len(opened) > 0 }
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			switch rapid.IntRange(0, 11).Draw(rt, "what") {
 			case 0:
@@ -119,7 +119,7 @@ func TestAsLinux(t *testing.T) {
 					opened = append(opened, both{fd, os.NewFile(uintptr(n), q)})
 				}
 			case 6:
-				if !any() {
+				if !some() {
 					continue
 				}
 				b, s := pick(), strings.Repeat("x", rapid.IntRange(0, 3000).Draw(rt, "bytes"))+"y"
@@ -129,7 +129,7 @@ func TestAsLinux(t *testing.T) {
 				}
 				same("write", g.write(b.fd, s), err)
 			case 7:
-				if !any() {
+				if !some() {
 					continue
 				}
 				b, off := pick(), int64(rapid.IntRange(0, large()).Draw(rt, "offset"))
@@ -145,7 +145,7 @@ func TestAsLinux(t *testing.T) {
 					same("pwrite", g.pwrite(b.fd, "piece", uint64(off)), err)
 				}
 			case 8:
-				if !any() {
+				if !some() {
 					continue
 				}
 				b, n := pick(), int64(rapid.IntRange(0, large()).Draw(rt, "size"))
@@ -155,7 +155,7 @@ func TestAsLinux(t *testing.T) {
 				}
 				same("truncate", g.size(b.fd, uint64(n)), err)
 			case 9:
-				if !any() {
+				if !some() {
 					continue
 				}
 				b := pick()
@@ -169,7 +169,7 @@ func TestAsLinux(t *testing.T) {
 					rt.Fatalf("seek: %d, on Linux %d", got, at)
 				}
 			case 10:
-				if !any() {
+				if !some() {
 					continue
 				}
 				b, n := pick(), rapid.IntRange(1, 5000).Draw(rt, "length")
@@ -180,7 +180,7 @@ func TestAsLinux(t *testing.T) {
 					rt.Fatalf("read %d bytes, on Linux %d, or others", len(got), k)
 				}
 			case 11:
-				if !any() {
+				if !some() {
 					continue
 				}
 				i := rapid.IntRange(0, len(opened)-1).Draw(rt, "close")

@@ -156,7 +156,7 @@ func TestBrokenCache(t *testing.T) {
 	run := func() {
 		t.Helper()
 		s := runnerWith(t, Config{Cache: cache}, ChildVerb).Open(1)
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		task, _ := taskOf(t, says(t, "cached"))
 		if r := mustRun(t, s, task); string(outputOf(t, r, "stdout")) != "cached" {
 			t.Error("a wrong result")
@@ -201,7 +201,7 @@ func TestBrokenCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := runnerWith(t, Config{Cache: cache}, ChildVerb).Open(1)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if err := errors.Join(os.Remove(cache), os.WriteFile(cache, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}

@@ -27,9 +27,8 @@ func (p *program) run(ctx context.Context, r *run) (Result, error) {
 	if mod != nil {
 		defer mod.Close(ctx) //nolint:errcheck // it holds nothing but memory
 	}
-	var broken *noInstance
 	switch {
-	case errors.As(err, &broken):
+	case errors.Is(err, errNoRoom):
 		return Result{}, err
 	case err != nil && r.task.Bare: // its start function has run
 		return r.outcome(err)
@@ -54,17 +53,15 @@ func (p *program) run(ctx context.Context, r *run) (Result, error) {
 	return r.outcome(err)
 }
 
-// noInstance is a host that can't give a module what it was granted.
-type noInstance struct{ what any }
-
-func (n *noInstance) Error() string { return fmt.Sprintf("no room for the guest here: %v", n.what) }
+// errNoRoom is a host that can't give a module what it was granted.
+var errNoRoom = errors.New("no room for the guest here")
 
 // instantiate turns the engine's panic over memory that it didn't get into an
 // error: the machine's failure and not the module's.
 func (p *program) instantiate(ctx context.Context) (mod api.Module, err error) {
 	defer func() {
 		if what := recover(); what != nil {
-			mod, err = nil, &noInstance{what}
+			mod, err = nil, fmt.Errorf("%w: %v", errNoRoom, what)
 		}
 	}()
 	return p.rt.InstantiateModule(ctx, p.module, wazero.NewModuleConfig().WithName("").WithStartFunctions())

@@ -14,8 +14,9 @@ import (
 
 const (
 	// overhead is the address space that a child has beside its guest's
-	// memory: the Go runtime reserves much and uses little.
-	overhead = 8 << 30
+	// memory, for the Go runtime, which reserves much and uses little, and for
+	// compiling.
+	overhead = 4 << 30
 	// maxChatter bounds what is kept of a child's standard error.
 	maxChatter = 4 << 10
 )

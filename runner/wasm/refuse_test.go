@@ -13,7 +13,9 @@ import (
 )
 
 // raw is a module of the sections that are given.
-func raw(sections ...string) []byte { return []byte("\x00asm\x01\x00\x00\x00" + strings.Join(sections, "")) }
+func raw(sections ...string) []byte {
+	return []byte("\x00asm\x01\x00\x00\x00" + strings.Join(sections, ""))
+}
 
 func TestModulesRefused(t *testing.T) {
 	good := says(t, "hello")

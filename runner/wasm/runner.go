@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,13 @@ type Runner struct{ config Config }
 func New(c Config) (*Runner, error) {
 	if len(c.Child) == 0 {
 		return nil, errors.New("runner: no command for children")
+	}
+	if strings.ContainsRune(c.Child[0], filepath.Separator) { // children begin in another folder
+		path, err := filepath.Abs(c.Child[0])
+		if err != nil {
+			return nil, fmt.Errorf("runner: command for children: %w", err)
+		}
+		c.Child = append([]string{path}, c.Child[1:]...)
 	}
 	if c.MaxMemory == 0 {
 		c.MaxMemory = defaultMaxMemory

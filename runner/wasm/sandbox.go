@@ -122,7 +122,7 @@ func (s *Sandbox) ask(ctx context.Context, p *process, t Task) (reply, error) {
 		why = abort(fallow.ReasonTimeout, "the task ran for more than %s", t.Wall)
 	}
 	p.kill()
-	<-answered
+	_ = <-answered // that it was cut off
 	return reply{}, why
 }
 

@@ -327,7 +327,7 @@ func TestNoChildToStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := r.Open(1)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	task, _ := taskOf(t, noop(t))
 	if _, err := s.Run(t.Context(), task); err == nil || !strings.Contains(err.Error(), "start a sandbox") {
 		t.Errorf("got %v", err)

@@ -190,7 +190,7 @@ func (t Task) accept(r Result) error {
 }
 
 // Abort is a run without a result.
-type Abort struct {
+type Abort struct { //nolint:errname // the word for it in this house
 	Reason fallow.Reason
 	Detail string
 }

@@ -107,13 +107,12 @@ func (r *run) clockRes(s []uint64) errno {
 
 // clockTime gives the wall clock, or the others from the run's beginning.
 func (r *run) clockTime(s []uint64) errno {
-	v := r.now()
-	switch uint32(s[0]) {
-	case 0:
-	case 1, 2, 3:
-		v -= clockStart
-	default:
+	if uint32(s[0]) > 3 {
 		return errnoInval
+	}
+	v := r.now()
+	if uint32(s[0]) != 0 {
+		v -= clockStart
 	}
 	return fault(r.putU64(uint32(s[2]), v))
 }
