@@ -6,8 +6,10 @@ import (
 	"fallow.network/sdk"
 )
 
-// daemonLog is a daemon's log on standard error, by the home's config.
+// daemonLog makes ready for a daemon: what it writes is its owner's alone, and its
+// log goes to standard error, by the home's config.
 func (a *app) daemonLog(h sdk.Home) (*slog.Logger, error) {
+	keepPrivate()
 	config, err := h.Load()
 	if err != nil {
 		return nil, fail(exitUsage, err, "")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,19 +138,26 @@ func clip(s string, width int) string {
 	return string(r[:max(width-1, 0)]) + "…"
 }
 
-// si is a count with a prefix, as 17.9 G.
+// si is a count with a prefix and about three digits, as 17.9 G.
 func si(n uint64) string {
-	v := float64(n)
-	for _, p := range []string{"", "k", "M", "G", "T", "P"} {
-		if v < 1000 {
-			if p == "" {
-				return fmt.Sprintf("%d", n)
-			}
-			return fmt.Sprintf("%.3g %s", v, p)
-		}
-		v /= 1000
+	if n < 1000 {
+		return strconv.FormatUint(n, 10)
 	}
-	return fmt.Sprintf("%d", n)
+	v, prefix := float64(n), ""
+	for _, prefix = range []string{"k", "M", "G", "T", "P", "E"} {
+		if v /= 1000; v < 1000 {
+			break
+		}
+	}
+	decimals := 2
+	for tens := v; tens >= 10 && decimals > 0; tens /= 10 {
+		decimals--
+	}
+	text := strconv.FormatFloat(v, 'f', decimals, 64)
+	if decimals > 0 {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text + " " + prefix
 }
 
 // drawTo draws events live on a terminal until stop is called. Ctrl-C is left

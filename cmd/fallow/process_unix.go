@@ -14,5 +14,8 @@ func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tru
 // interrupt asks a process to settle and leave.
 func interrupt(p *os.Process) error { return p.Signal(os.Interrupt) }
 
+// keepPrivate makes what a daemon writes its owner's alone.
+func keepPrivate() { syscall.Umask(0o077) }
+
 // notifyReload asks for SIGHUP.
 func notifyReload(c chan<- os.Signal) { signal.Notify(c, syscall.SIGHUP) }

@@ -13,5 +13,8 @@ func ownSession() *syscall.SysProcAttr {
 // interrupt ends a process: Windows has no signal to ask another console's with.
 func interrupt(p *os.Process) error { return p.Kill() }
 
+// keepPrivate has nothing to add: folders pass their owner's rights on here.
+func keepPrivate() {}
+
 // notifyReload has no signal to ask for here.
 func notifyReload(chan<- os.Signal) {}

@@ -99,7 +99,7 @@ func (w *watch) tell(e client.Event, now time.Time) string {
 		return fmt.Sprintf("asked %s and %s directly for %s", count(e.Hubs, "hub"), count(e.Providers, "provider"), count(e.Tasks, "task"))
 	case client.OfferSeen:
 		w.offers = append(w.offers, e)
-		return fmt.Sprintf("offer of %s in %s: %s credits per Ggas, %s, %s: %s", short(e.Provider), e.Latency.Round(time.Millisecond), perGiga(e.GasPrice), count(int(e.Slots), "slot"), e.Region, e.Score)
+		return fmt.Sprintf("offer of %s in %s: %s credits per Ggas, %s, %s, score %s", short(e.Provider), e.Latency.Round(time.Millisecond), perGiga(e.GasPrice), count(int(e.Slots), "slot"), e.Region, e.Score)
 	case client.Declined:
 		w.decline = append(w.decline, e)
 		return fmt.Sprintf("%s makes no offer: %s", short(e.Provider), because(e.Reason, e.Detail))
