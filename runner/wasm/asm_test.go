@@ -150,24 +150,24 @@ func instructions(tb testing.TB, b []byte, words, imports []string) []byte {
 }
 
 // Modules that many tests use.
-func noop(t testing.TB) []byte { return assemble(t, source{pages: 1, funcs: []string{""}}) }
+func noop(tb testing.TB) []byte { return assemble(tb, source{pages: 1, funcs: []string{""}}) }
 
-func endless(t testing.TB) []byte {
-	return assemble(t, source{pages: 1, funcs: []string{"loop br 0 end"}})
+func endless(tb testing.TB) []byte {
+	return assemble(tb, source{pages: 1, funcs: []string{"loop br 0 end"}})
 }
 
 // says writes a text to stdout.
-func says(t testing.TB, text string) []byte {
+func says(tb testing.TB, text string) []byte {
 	head := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 8), uint32(len(text)))
-	return assemble(t, source{imports: []string{"fd_write"}, pages: 1, data: string(head) + text, funcs: []string{
+	return assemble(tb, source{imports: []string{"fd_write"}, pages: 1, data: string(head) + text, funcs: []string{
 		"i32.const 1 i32.const 0 i32.const 1 i32.const 4 call fd_write drop",
 	}})
 }
 
 // floods writes n times 32 KiB of zeros to stdout.
-func floods(t testing.TB, n int) []byte {
+func floods(tb testing.TB, n int) []byte {
 	head := string(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 64), 32<<10))
-	return assemble(t, source{imports: []string{"fd_write"}, pages: 1, data: head, funcs: []string{
+	return assemble(tb, source{imports: []string{"fd_write"}, pages: 1, data: head, funcs: []string{
 		"locals 1 loop i32.const 1 i32.const 0 i32.const 1 i32.const 16 call fd_write drop " +
 			"local.get 0 i32.const 1 i32.add local.tee 0 i32.const " + strconv.Itoa(n) + " i32.lt_u br_if 0 end",
 	}})

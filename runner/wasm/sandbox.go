@@ -97,17 +97,17 @@ func (s *Sandbox) ask(ctx context.Context, p *process, t Task) (reply, error) {
 	timer := time.NewTimer(t.Wall)
 	defer timer.Stop()
 	var r reply
-	answered := make(chan error, 1)
+	var err error
+	answered := make(chan struct{})
 	go func() {
-		err := putFrame(p.in, t)
-		if err == nil {
+		defer close(answered)
+		if err = putFrame(p.in, t); err == nil {
 			err = getFrame(p.reader, &r)
 		}
-		answered <- err
 	}()
 	var why error
 	select {
-	case err := <-answered:
+	case <-answered:
 		if err == nil {
 			return s.heard(t, r)
 		}
@@ -122,7 +122,7 @@ func (s *Sandbox) ask(ctx context.Context, p *process, t Task) (reply, error) {
 		why = abort(fallow.ReasonTimeout, "the task ran for more than %s", t.Wall)
 	}
 	p.kill()
-	_ = <-answered // that it was cut off
+	<-answered
 	return reply{}, why
 }
 
