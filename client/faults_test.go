@@ -104,9 +104,6 @@ func TestOneDiesOneIsSlowOneNeverAnswers(t *testing.T) {
 	if bill.Retried[fallow.ReasonProviderGone] == 0 || bill.Reissued == 0 {
 		t.Errorf("bill: retried %v, reissued %d", bill.Retried, bill.Reissued)
 	}
-	if bill.Wall > 15*time.Second {
-		t.Errorf("took %s", bill.Wall)
-	}
 	for _, l := range s.ledger.leases {
 		want := fallow.ReasonCompleted
 		if l.Provider == dying.account {
