@@ -150,14 +150,19 @@ func instructions(tb testing.TB, b []byte, words, imports []string) []byte {
 }
 
 // Modules that many tests use.
-func noop(tb testing.TB) []byte { return assemble(tb, source{pages: 1, funcs: []string{""}}) }
+func noop(tb testing.TB) []byte {
+	tb.Helper()
+	return assemble(tb, source{pages: 1, funcs: []string{""}})
+}
 
 func endless(tb testing.TB) []byte {
+	tb.Helper()
 	return assemble(tb, source{pages: 1, funcs: []string{"loop br 0 end"}})
 }
 
 // says writes a text to stdout.
 func says(tb testing.TB, text string) []byte {
+	tb.Helper()
 	head := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 8), uint32(len(text)))
 	return assemble(tb, source{imports: []string{"fd_write"}, pages: 1, data: string(head) + text, funcs: []string{
 		"i32.const 1 i32.const 0 i32.const 1 i32.const 4 call fd_write drop",
@@ -166,6 +171,7 @@ func says(tb testing.TB, text string) []byte {
 
 // floods writes n times 32 KiB of zeros to stdout.
 func floods(tb testing.TB, n int) []byte {
+	tb.Helper()
 	head := string(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 64), 32<<10))
 	return assemble(tb, source{imports: []string{"fd_write"}, pages: 1, data: head, funcs: []string{
 		"locals 1 loop i32.const 1 i32.const 0 i32.const 1 i32.const 16 call fd_write drop " +

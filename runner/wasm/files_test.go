@@ -14,21 +14,21 @@ import (
 )
 
 // wasiOf is the WASI error number for one of Linux.
-func wasiOf(t testing.TB, err error) errno {
-	t.Helper()
+func wasiOf(tb testing.TB, err error) errno {
+	tb.Helper()
 	if err == nil {
 		return ok
 	}
 	var n syscall.Errno
 	if !errors.As(err, &n) {
-		t.Fatalf("no error number: %v", err)
+		tb.Fatalf("no error number: %v", err)
 	}
 	e, known := map[syscall.Errno]errno{
 		unix.EEXIST: errnoExist, unix.ENOENT: errnoNoEnt, unix.ENOTDIR: errnoNotDir, unix.EISDIR: errnoIsDir,
 		unix.ENOTEMPTY: errnoNotEmpty, unix.EINVAL: errnoInval, unix.EBADF: errnoBadF, unix.EPERM: errnoPerm,
 	}[n]
 	if !known {
-		t.Fatalf("unexpected error %v", err)
+		tb.Fatalf("unexpected error %v", err)
 	}
 	return e
 }

@@ -69,9 +69,9 @@ const (
 	atBytes   = 64 << 10
 )
 
-func newGuest(t testing.TB, change ...func(*Task, *blobs)) *guest {
-	t.Helper()
-	b := &blobs{t, t.TempDir(), map[fallow.Digest]string{}}
+func newGuest(tb testing.TB, change ...func(*Task, *blobs)) *guest {
+	tb.Helper()
+	b := &blobs{tb, tb.TempDir(), map[fallow.Digest]string{}}
 	task := Task{
 		Task: receipt.Task{
 			Args: []string{"guest"}, Profile: spec.ProfileWASM1, Seed: make([]byte, 32),
@@ -82,18 +82,18 @@ func newGuest(t testing.TB, change ...func(*Task, *blobs)) *guest {
 	for _, f := range change {
 		f(&task, b)
 	}
-	return guestOf(t, task)
+	return guestOf(tb, task)
 }
 
-func guestOf(t testing.TB, task Task) *guest {
-	t.Helper()
+func guestOf(tb testing.TB, task Task) *guest {
+	tb.Helper()
 	r, err := newRun(task, &inputs{seen: map[string]stamp{}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	m := &flat{b: make([]byte, 4<<20)}
 	r.memory = m
-	return &guest{t, r, m, calls()}
+	return &guest{tb, r, m, calls()}
 }
 
 // call gives a function's error number, or the trap or failure that it ended in.

@@ -19,9 +19,10 @@ import (
 )
 
 // reads writes the first n bytes of stdin to stdout.
-func reads(t testing.TB, n uint32) []byte {
+func reads(tb testing.TB, n uint32) []byte {
+	tb.Helper()
 	head := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 64), n)
-	return assemble(t, source{imports: []string{"fd_read", "fd_write"}, pages: 64, data: string(head), funcs: []string{
+	return assemble(tb, source{imports: []string{"fd_read", "fd_write"}, pages: 64, data: string(head), funcs: []string{
 		"i32.const 0 i32.const 0 i32.const 1 i32.const 16 call fd_read drop " +
 			"i32.const 4 i32.const 16 i32.load i32.store " +
 			"i32.const 1 i32.const 0 i32.const 1 i32.const 16 call fd_write drop",

@@ -15,15 +15,15 @@ import (
 )
 
 // resident is the memory that a process has, in bytes.
-func resident(t testing.TB, pid int) (bytes int64) {
-	t.Helper()
+func resident(tb testing.TB, pid int) (bytes int64) {
+	tb.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var size, pages int64
 	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pages * int64(os.Getpagesize())
 }

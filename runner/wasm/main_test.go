@@ -132,32 +132,32 @@ func parent(path string) int {
 }
 
 // runnerWith makes a runner whose children are this binary under a verb.
-func runnerWith(t testing.TB, c Config, verb string) *Runner {
-	t.Helper()
+func runnerWith(tb testing.TB, c Config, verb string) *Runner {
+	tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c.Child = []string{self, verb}
 	r, err := New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
 
 // open opens a sandbox that closes with the test and leaves nothing behind.
-func open(t testing.TB, slots int) *Sandbox {
-	t.Helper()
-	return openWith(t, Config{}, ChildVerb, slots)
+func open(tb testing.TB, slots int) *Sandbox {
+	tb.Helper()
+	return openWith(tb, Config{}, ChildVerb, slots)
 }
 
-func openWith(t testing.TB, c Config, verb string, slots int) *Sandbox {
-	t.Helper()
-	s := runnerWith(t, c, verb).Open(slots)
-	t.Cleanup(func() {
+func openWith(tb testing.TB, c Config, verb string, slots int) *Sandbox {
+	tb.Helper()
+	s := runnerWith(tb, c, verb).Open(slots)
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
@@ -181,9 +181,9 @@ func (b *blobs) put(content []byte) fallow.Digest {
 }
 
 // taskOf is a task that runs a module, with ample limits.
-func taskOf(t testing.TB, module []byte, args ...string) (Task, *blobs) {
-	t.Helper()
-	b := &blobs{t, t.TempDir(), map[fallow.Digest]string{}}
+func taskOf(tb testing.TB, module []byte, args ...string) (Task, *blobs) {
+	tb.Helper()
+	b := &blobs{tb, tb.TempDir(), map[fallow.Digest]string{}}
 	return Task{
 		Task: receipt.Task{
 			Module: b.put(module), Args: args, Profile: spec.ProfileWASM1, Seed: make([]byte, 32),
@@ -198,18 +198,18 @@ func (b *blobs) file(path string, content []byte) receipt.File {
 }
 
 // mustRun runs a task to a result.
-func mustRun(t testing.TB, s *Sandbox, task Task) Result {
-	t.Helper()
-	r, err := s.Run(t.Context(), task)
+func mustRun(tb testing.TB, s *Sandbox, task Task) Result {
+	tb.Helper()
+	r, err := s.Run(tb.Context(), task)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
 
 // outputOf reads an output of a result.
-func outputOf(t testing.TB, r Result, path string) []byte {
-	t.Helper()
+func outputOf(tb testing.TB, r Result, path string) []byte {
+	tb.Helper()
 	for _, o := range r.Outputs {
 		if o.Path != path {
 			continue
@@ -218,30 +218,30 @@ func outputOf(t testing.TB, r Result, path string) []byte {
 		if o.File != "" {
 			var err error
 			if b, err = os.ReadFile(o.File); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 		if uint64(len(b)) != o.Size || fallow.Sum(b) != o.Digest {
-			t.Fatalf("output %s is not what it says", path)
+			tb.Fatalf("output %s is not what it says", path)
 		}
 		return b
 	}
-	t.Fatalf("no output %s among %d", path, len(r.Outputs))
+	tb.Fatalf("no output %s among %d", path, len(r.Outputs))
 	return nil
 }
 
 // wantAbort fails unless err is an abort for a reason whose detail has a text.
-func wantAbort(t testing.TB, err error, reason fallow.Reason, text string) {
-	t.Helper()
+func wantAbort(tb testing.TB, err error, reason fallow.Reason, text string) {
+	tb.Helper()
 	var a *Abort
 	if !errors.As(err, &a) || a.Reason != reason || !strings.Contains(a.Detail, text) {
-		t.Errorf("got %v, want an abort: %s: …%s…", err, reason, text)
+		tb.Errorf("got %v, want an abort: %s: …%s…", err, reason, text)
 	}
 }
 
 // gone waits until a process has ended: a zombie of somebody else's has.
-func gone(t testing.TB, pid int) {
-	t.Helper()
+func gone(tb testing.TB, pid int) {
+	tb.Helper()
 	for range 500 {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil || strings.Contains(string(b), ") Z ") || syscall.Kill(pid, 0) != nil {
@@ -249,15 +249,15 @@ func gone(t testing.TB, pid int) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Errorf("process %d is still there", pid)
+	tb.Errorf("process %d is still there", pid)
 }
 
 // children are the processes of pid that haven't ended.
-func children(t testing.TB, pid int) (pids []int) {
-	t.Helper()
+func children(tb testing.TB, pid int) (pids []int) {
+	tb.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(stats) == 0 {
-		t.Fatal("no /proc here")
+		tb.Fatal("no /proc here")
 	}
 	for _, f := range stats {
 		b, _ := os.ReadFile(f) // it may have ended
