@@ -7,7 +7,7 @@ BUILD   := build
 # What the race detector covers: all but the chain, which is Cosmos' to race.
 PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2e|bench)(/|$$)')
 
-.PHONY: build test test-all race fuzz lint gen demo bench soak package guest speech clean
+.PHONY: build test test-all race fuzz lint gen demo bench package guest speech clean
 
 build: ## both binaries, into build/
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
