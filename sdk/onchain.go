@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"fallow.network"
@@ -48,19 +49,19 @@ func ReadOnChain(ctx context.Context, c *ledger.Client, b *client.Bill) (OnChain
 		out OnChain
 		ids []fallow.LeaseID
 	)
-	for _, l := range b.Providers {
-		if l.Lease != 0 {
-			ids = append(ids, l.Lease)
-		}
+	leased := slices.DeleteFunc(slices.Clone(b.Providers), func(l client.BillLine) bool { return l.Lease == 0 })
+	for _, l := range leased {
+		ids = append(ids, l.Lease)
 	}
 	if len(ids) == 0 {
+		out.Settled = true
 		return out, nil
 	}
 	until := time.Now().Add(settleWait)
 	first := fallow.Height(0)
 	for {
 		out.Paid, out.Settled = nil, true
-		for _, line := range b.Providers {
+		for _, line := range leased {
 			l, err := c.Lease(ctx, line.Lease)
 			if err != nil {
 				return out, err

@@ -52,6 +52,10 @@ func (r jobReport) print(w io.Writer) {
 		fmt.Fprintf(w, "  note: %s\n", n)
 	}
 
+	if len(b.Providers) == 0 {
+		fmt.Fprintln(w, "\nnothing was leased, and nothing is owed")
+		return
+	}
 	fmt.Fprintln(w, "\nBILL")
 	table(w, func(row func(...any)) {
 		row("lease", "provider", "region", "tasks", "re-runs", "gas", "per Ggas", "per task", "charged", "paid", "checked", "ended")
@@ -85,7 +89,9 @@ func (r jobReport) print(w io.Writer) {
 		}
 		row("gas", si(uint64(b.Gas)))
 		r.printChain(row)
-		row("first output", b.FirstOutput.Round(time.Millisecond))
+		if b.FirstOutput > 0 {
+			row("first output", b.FirstOutput.Round(time.Millisecond))
+		}
 		row("wall time", b.Wall.Round(time.Millisecond))
 		if b.Speed != nil {
 			row("speed", speedText(b.Speed))

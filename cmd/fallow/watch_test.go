@@ -178,6 +178,13 @@ func TestBill(t *testing.T) {
 	has(t, show(), "on chain      1 transaction for the whole job, 500 bytes, fees 0.00024 FAL", "close + release, 500 bytes",
 		"0.4 credits (0.4000009 rounded down) to "+string(ann)+" (lease 7, closed)", "paid out      0.1 credits to "+string(bob),
 		"0 credits to "+string(bob)+" (lease 9, closing)", "fallow job show film-1", "120µs of work", "too little to compare")
+	if b.FirstOutput = 0; strings.Contains(show(), "first output") {
+		t.Error("tells of a first output that there is not")
+	}
+	b.Providers = nil
+	if text := show(); !strings.Contains(text, "nothing was leased") || strings.Contains(text, "BILL") {
+		t.Errorf("a job without a lease:\n%s", text)
+	}
 }
 
 // An error of the client ends with its code, whatever wraps it.
