@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// pause waits, unless it is all called off.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// idleGoals are in MB, by the kind of party.
+var idleGoals = map[string]float64{"node": 200, "hub": 50, "provider": 50}
+
+// idleMemory reads what each party holds when it has had nothing to do for a
+// while, and how much of a core the node uses meanwhile.
+func (b *bench) idleMemory(ctx context.Context) error {
+	node := b.net.pids["node"]
+	before, err := processorTime(node)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := pause(ctx, b.idle); err != nil {
+		return err
+	}
+	after, err := processorTime(node)
+	if err != nil {
+		return err
+	}
+	b.idleCPU = (after - before).Seconds() / time.Since(began).Seconds()
+	for _, party := range slices.Sorted(maps.Keys(b.net.pids)) {
+		kind, _, _ := strings.Cut(party, "-")
+		mb, err := resident(b.net.pids[party])
+		if err != nil {
+			return err
+		}
+		b.add(Row{What: "idle resident memory, " + party, Value: mb, Unit: "MB", Goal: idleGoals[kind], Note: "after " + b.idle.String()})
+	}
+	b.add(Row{What: "idle node, blocks of 1 s", Value: b.idleCPU * 1000, Unit: "ms of CPU a second"})
+	return nil
+}

@@ -1,0 +1,135 @@
+// Command bench measures what Fallow costs and prints one table: each figure
+// beside its goal and, where that means something, as a ratio to a baseline
+// measured in the same run. make bench runs it; docs/benchmarks.md keeps what
+// it printed.
+//
+// Its one invariant: every figure is measured in this run, on a local network
+// of its own in a temporary folder, which it ends whatever happens.
+//
+// It asserts nothing: a goal that is missed is a row that says so, and a row
+// that could not be measured says why. It does not measure what takes longer
+// than some minutes or more machines than one: 10 and 100 bidders, leases a
+// second sustained, batches of 100, memory over 100,000 tasks, the whole film
+// against the same film unmetered, and a settlement of 1,000,000 tasks.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"fallow.network/runner/wasm"
+)
+
+func main() {
+	// The tenant's own sandboxes are this program under another argument.
+	if len(os.Args) == 2 && os.Args[1] == wasm.ChildVerb {
+		os.Exit(wasm.ChildMain(os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main with its world as arguments; it gives the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	asJSON := flags.Bool("json", false, "print JSON")
+	quick := flags.Bool("quick", false, "fewer runs of everything")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := &bench{effort: thorough, progress: stderr}
+	if *quick {
+		b.effort = hasty
+	}
+	t := table{Machine: thisMachine(ctx), Begun: time.Now().UTC().Truncate(time.Second), Quick: *quick}
+	err := b.measure(ctx)
+	t.Rows, t.Ended = b.rows, thisMachine(ctx).Load
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		err = errors.Join(err, e.Encode(t))
+	} else {
+		t.print(stdout)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// effort is how often things are done.
+type effort struct {
+	starts  int           // of a program
+	runs    int           // of fallow run
+	tasks   int           // for a latency
+	many    int           // for a rate
+	leases  int           // times three, for the node's processor time
+	idle    time.Duration // before memory is read
+	kernels string        // -benchtime of the guests
+}
+
+var (
+	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, leases: 10, idle: 20 * time.Second, kernels: "3x"}
+	hasty    = effort{starts: 5, runs: 3, tasks: 100, many: 500, leases: 3, idle: 5 * time.Second, kernels: "1x"}
+)
+
+// bench gathers rows.
+type bench struct {
+	effort
+	progress io.Writer
+	rows     []Row
+	net      *network
+	// noop is what a task that does nothing takes in a sandbox alone, without
+	// any market around it; 0 before it was measured.
+	noop time.Duration
+	// idleCPU is the part of a core that the idle node uses.
+	idleCPU float64
+}
+
+func (b *bench) add(rows ...Row) { b.rows = append(b.rows, rows...) }
+
+// part measures one thing. One that fails becomes a row of its own, and the
+// others go on.
+func (b *bench) part(ctx context.Context, name string, do func(context.Context) error) {
+	if ctx.Err() != nil {
+		return
+	}
+	fmt.Fprintf(b.progress, "measuring %s\n", name)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := do(ctx); err != nil {
+		b.add(Row{What: name, Note: "not measured: " + oneLine(err)})
+	}
+}
+
+// measure does everything, the local network around all but what needs none.
+func (b *bench) measure(ctx context.Context) (err error) {
+	b.part(ctx, "a no-op task in a sandbox alone", b.sandbox)
+	b.part(ctx, "matching", b.matching)
+	b.part(ctx, "metered guests against bare ones", b.metered)
+	b.net, err = startNetwork(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.net.end(ctx)) }()
+	b.part(ctx, "idle memory", b.idleMemory)
+	b.part(ctx, "a whole job", b.wholeJobs)
+	b.part(ctx, "a job on an open lease", b.leasedJobs)
+	b.part(ctx, "cold starts", b.coldStarts)
+	b.part(ctx, "bidders", b.bidders)
+	b.part(ctx, "tasks inside a lease", b.latency)
+	b.part(ctx, "tasks a second", b.rate)
+	b.part(ctx, "leases", b.leaseCosts)
+	return ctx.Err()
+}
