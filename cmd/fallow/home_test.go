@@ -51,6 +51,13 @@ func TestInit(t *testing.T) {
 		t.Errorf("the words lead to %v, want %v", back["account"], made["account"])
 	}
 
+	// An init that was cut short goes on.
+	if err := os.Remove(filepath.Join(home, "fallow.toml")); err != nil {
+		t.Fatal(err)
+	}
+	has(t, fallowIn(t, home, "", "init", "--draw-passphrase").want(t, exitOK).out, made["account"].(string), "fallow keys export main")
+	fallowIn(t, home, "", "init", "--draw-passphrase").want(t, exitBusy)
+
 	// Nothing of it can be read by others, and no secret is printed twice.
 	private(t, home)
 	for _, args := range [][]string{{"keys", "list"}, {"keys", "show"}, {"doctor"}, {"keys", "list", "--json"}} {
@@ -95,7 +102,7 @@ func TestInitWithPassphraseFile(t *testing.T) {
 	// Another passphrase opens nothing, and nobody is left without a hint.
 	wrong := write(t, dir, "wrong", "something else\n")
 	has(t, fallowIn(t, home, "", "keys", "export", "main", "--unsafe-hex", "--passphrase-file", wrong).want(t, exitUsage).err, "wrong passphrase")
-	has(t, fallowIn(t, filepath.Join(dir, "new"), "", "init").want(t, exitUsage).err, "--passphrase-file FILE")
+	has(t, fallowIn(t, filepath.Join(dir, "new"), "", "init").want(t, exitUsage).err, "--passphrase-file FILE", "--draw-passphrase")
 	short := write(t, dir, "short", "abc\n")
 	has(t, fallowIn(t, filepath.Join(dir, "new"), "", "init", "--passphrase-file", short).want(t, exitUsage).err, "8 to 1024")
 	if err := os.Chmod(words, 0o644); err != nil {

@@ -76,7 +76,15 @@ remembered in the home's config, and --draw-passphrase makes such a file.`,
 					return err
 				}
 			}
-			k, words, err := h.Ring(config, a.in, a.err).Create(config.Account)
+			ring := h.Ring(config, a.in, a.err)
+			k, words, err := ring.Create(config.Account)
+			if errors.Is(err, keys.ErrExists) { // an earlier init was cut short
+				words = ""
+				k, err = ring.Show(config.Account)
+			}
+			if errors.Is(err, keys.ErrNoPassphrase) {
+				return fail(exitUsage, err, "or have one drawn and kept in the home: fallow init --draw-passphrase")
+			}
 			if err != nil {
 				return err
 			}
@@ -85,7 +93,11 @@ remembered in the home's config, and --draw-passphrase makes such a file.`,
 			}
 			return a.print(map[string]any{"home": h, "account": k.Account, "mnemonic": words}, func(w io.Writer) {
 				fmt.Fprintf(w, "home     %s\naccount  %s\n", h, k.Account)
-				showMnemonic(w, words)
+				if words == "" {
+					fmt.Fprintf(w, "\nThe key stood already. Unless its words are written down, keep what this gives: fallow keys export %s\n", k.Name)
+				} else {
+					showMnemonic(w, words)
+				}
 				fmt.Fprint(w, "\nNext, join a network by its file: fallow join NETWORK-FILE\n")
 			})
 		},

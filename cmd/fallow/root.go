@@ -43,9 +43,15 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 task, or lend yours while it lies idle, and be paid for work really done.
 
 Begin here:
-  fallow up                                  a whole market on this machine
-  fallow run examples/film/job.yaml          rent from it
-  fallow audit                               prove the books`,
+  fallow up                             a whole market on this machine
+  fallow run examples/film/job.yaml     rent from it
+  fallow audit                          prove the books
+
+With others:
+  fallow init                           a home, with an account key
+  fallow join NETWORK-FILE              a network for it
+  fallow provider init                  prices and limits, to lend this machine
+  fallow doctor                         what this machine can and can't do`,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,

@@ -23,9 +23,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// real runs the program as a process of its own, with a ledger's binary that is
+// process runs the program as a process of its own, with a ledger's binary that is
 // a script.
-func real(t *testing.T, home, node string, args ...string) result {
+func process(t *testing.T, home, node string, args ...string) result {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "fallowd")
 	if err := os.WriteFile(at, []byte("#!/bin/sh\n"+node+"\n"), 0o700); err != nil {
@@ -51,19 +51,19 @@ func real(t *testing.T, home, node string, args ...string) result {
 func TestUpThatFails(t *testing.T) {
 	home := t.TempDir()
 	for _, args := range [][]string{{"up"}, {"up", "--detach"}, {"up", "--json"}} {
-		r := real(t, home, "echo no room on this disk >&2; exit 1", args...).want(t, exitFailed)
+		r := process(t, home, "echo no room on this disk >&2; exit 1", args...).want(t, exitFailed)
 		has(t, r.err, "fallowd init", "no room on this disk")
 		if strings.Contains(r.out, "is up") {
 			t.Errorf("%v: %s", args, r.out)
 		}
 		has(t, fallowIn(t, home, "", "down").want(t, exitNotFound).err, "no local network is up")
 	}
-	has(t, real(t, home, "", "up", "--dir", filepath.Join(home, "other"), "--detach").want(t, exitFailed).err, "did not come up", "fallowd init")
+	has(t, process(t, home, "", "up", "--dir", filepath.Join(home, "other"), "--detach").want(t, exitFailed).err, "did not come up", "fallowd init")
 
 	// A node that ends as soon as it starts is not waited for a minute.
 	genesis := `case "$1" in init) echo '{"genesis_hash":"sha256:` + strings.Repeat("ab", 32) + `"}';; *) echo "bad genesis" >&2; exit 1;; esac`
 	for _, args := range [][]string{{"up", "--restart=false"}, {"up", "--restart=false", "-d"}} {
-		r := real(t, home, genesis, args...).want(t, exitFailed)
+		r := process(t, home, genesis, args...).want(t, exitFailed)
 		has(t, r.err, "node ends as soon as it starts", "bad genesis", filepath.Join(home, "local", "logs", "node.log"))
 	}
 	if _, err := os.Stat(filepath.Join(home, "local", "up.json")); !os.IsNotExist(err) {
@@ -84,7 +84,7 @@ func TestUpArgs(t *testing.T) {
 		}
 	}
 	n := 0
-	c.Flags().VisitAll(func(f *pflag.Flag) { n++ })
+	c.Flags().VisitAll(func(*pflag.Flag) { n++ })
 	if n != len(names)+1 { // detach itself
 		t.Errorf("up has %d flags, and detach passes %d on", n, len(names))
 	}
