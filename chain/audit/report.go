@@ -109,7 +109,7 @@ func (r Report) Write(w io.Writer) error {
 		line("state", "proven at block %d: every entry of both modules, every credit and the bonds", r.Proven)
 	}
 	for _, s := range r.Told {
-		line("as told by NODE", "%s", s)
+		line("as told by "+r.Node, "%s", s)
 	}
 	if err := t.Flush(); err != nil {
 		return err
