@@ -128,9 +128,8 @@ func (b bare) Run(ctx context.Context, t wasm.Task) (wasm.Result, error) {
 	return b.Sandbox.Run(ctx, t)
 }
 
-// TestBare compares what guests write that end by themselves, metered and not.
-// Memory differs: only the pass makes the grant the module's maximum, and only
-// it bounds what an endless run does.
+// TestBare compares what guests come to by themselves, metered and not. NaNs
+// are left out: only the pass makes them canonical.
 func TestBare(t *testing.T) {
 	metered := open(t, wasm.Config{})
 	plain := bare{open(t, wasm.Config{})}
