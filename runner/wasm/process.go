@@ -31,8 +31,9 @@ type process struct {
 	state   error         // how it ended
 }
 
-// nursery starts children from a thread of its own. Linux ends a child when
-// the thread that started it ends, not the process, and Go's threads may.
+// nursery starts children from a thread that is its own while they live. Linux
+// ends a child when the thread that started it ends, not the process, and Go's
+// threads may: one that a goroutine locked and left ends with it.
 type nursery struct {
 	ask  chan func()
 	gone chan struct{}
@@ -42,7 +43,9 @@ func newNursery() *nursery {
 	n := &nursery{ask: make(chan func()), gone: make(chan struct{})}
 	go func() {
 		defer close(n.gone)
-		runtime.LockOSThread() // and never unlocked: the thread ends with us
+		runtime.LockOSThread()
+		// Given back alive: others may have started processes from it before.
+		defer runtime.UnlockOSThread()
 		for f := range n.ask {
 			f()
 		}
@@ -50,7 +53,7 @@ func newNursery() *nursery {
 	return n
 }
 
-// close ends the thread, and with it every child that it started.
+// close gives the thread back. Its children have ended.
 func (n *nursery) close() {
 	close(n.ask)
 	<-n.gone
