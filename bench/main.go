@@ -75,12 +75,13 @@ type effort struct {
 	tasks   int           // for a latency
 	many    int           // for a rate
 	leases  int           // times three, for the node's processor time
+	films   int           // rendered
 	idle    time.Duration // before memory is read
 	kernels string        // -benchtime of the guests
 }
 
 var (
-	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, leases: 10, idle: 20 * time.Second, kernels: "3x"}
+	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, leases: 15, films: 2, idle: 20 * time.Second, kernels: "3x"}
 	hasty    = effort{starts: 5, runs: 3, tasks: 100, many: 500, leases: 3, idle: 5 * time.Second, kernels: "1x"}
 )
 
@@ -106,7 +107,7 @@ func (b *bench) part(ctx context.Context, name string, do func(context.Context) 
 		return
 	}
 	fmt.Fprintf(b.progress, "measuring %s\n", name)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	if err := do(ctx); err != nil {
 		b.add(Row{What: name, Note: "not measured: " + oneLine(err)})
@@ -131,5 +132,6 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	b.part(ctx, "tasks inside a lease", b.latency)
 	b.part(ctx, "tasks a second", b.rate)
 	b.part(ctx, "leases", b.leaseCosts)
+	b.part(ctx, "the film", b.film)
 	return ctx.Err()
 }
