@@ -24,7 +24,7 @@ const million = 1_000_000
 
 // redeemAge is how old a voucher gets before its provider redeems it: short, so
 // that even one that is killed in the middle of a job has been paid for most.
-const redeemAge = 30 * time.Second
+const redeemAge = 15 * time.Second
 
 // prepare writes every home that does not stand yet, and returns the network
 // that they share. What stands is left as it is, so that up goes on where an
