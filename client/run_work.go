@@ -95,8 +95,10 @@ func (r *run) onFetched(ctx context.Context, f fetched, now time.Time) {
 		}
 		return
 	}
-	if st.reason == fallow.ReasonMismatch {
-		r.stop(r.shelf.drop(f.parcel)) // found wrong meanwhile
+	// Found wrong meanwhile, or ended because it delivered other bytes than it
+	// signed for: then only what did arrive is paid.
+	if st.reason == fallow.ReasonMismatch || st.reason == fallow.ReasonBadOutput && len(f.parcel.files) == 0 {
+		r.stop(r.shelf.drop(f.parcel))
 		return
 	}
 	r.admit(ctx, st, f, now)
