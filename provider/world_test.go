@@ -204,7 +204,7 @@ func (w *world) start() {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			return errors.New("the daemon does not end")
 		}
 	})
