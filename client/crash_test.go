@@ -49,7 +49,7 @@ func crashes(t *testing.T, n int64, after bool) int64 {
 		b.server.CloseClientConnections()
 		return errCrash
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if _, err := c.Run(ctx, id, s.watch); err != nil && !errors.Is(err, errCrash) {
 		t.Fatalf("write %d: %v", n, err)

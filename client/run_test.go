@@ -122,7 +122,7 @@ func (s *stage) run(j *formats.Job) (*Client, *Bill, error) {
 	s.t.Helper()
 	c := s.client()
 	id := s.submit(c, j)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	bill, err := c.Run(ctx, id, s.watch)
 	return c, bill, err

@@ -87,7 +87,7 @@ func TestABudgetBoundsAJobOnAStandingLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	bill, err := c.Run(ctx, id, s.watch)
 	var budget *BudgetError
@@ -128,7 +128,7 @@ func TestCancelFromAnotherProcess(t *testing.T) {
 	for count[TaskDone](s, nil) < 2 {
 		time.Sleep(5 * time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if _, err := other.Cancel(ctx, id, nil); err != nil {
 		t.Fatal(err)
