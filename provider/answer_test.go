@@ -190,7 +190,7 @@ func TestDemandsOverAHub(t *testing.T) {
 		select {
 		case a := <-hub.announced:
 			return a
-		case <-time.After(time.Minute):
+		case <-time.After(10 * time.Second):
 			t.Fatal("no announcement")
 			return nil
 		}
@@ -206,7 +206,7 @@ func TestDemandsOverAHub(t *testing.T) {
 	var r *hubv1.SealedReply
 	select {
 	case r = <-hub.replies:
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Second):
 		t.Fatal("no reply")
 	}
 	id := s.ID()

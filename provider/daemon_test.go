@@ -183,7 +183,7 @@ func TestDrain(t *testing.T) {
 	}
 	select {
 	case <-w.ended:
-	case <-time.After(time.Minute):
+	case <-time.After(15 * time.Second):
 		t.Fatal("the drained daemon does not end")
 	}
 	want, _ := k.charged.Floor()

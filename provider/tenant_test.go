@@ -177,7 +177,7 @@ func (k *work) send(m *nodev1.WorkRequest) {
 // tenant would.
 func (k *work) next(what string, pick func(*nodev1.WorkResponse) bool) *nodev1.WorkResponse {
 	k.t.w.t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(15 * time.Second)
 	for {
 		select {
 		case m, ok := <-k.in:
@@ -225,7 +225,7 @@ func (k *work) take(m *nodev1.WorkResponse) {
 // ended waits for the stream's end and gives its error.
 func (k *work) ended() error {
 	k.t.w.t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(15 * time.Second)
 	for {
 		select {
 		case m, ok := <-k.in:

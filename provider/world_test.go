@@ -204,7 +204,7 @@ func (w *world) start() {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(time.Minute):
+		case <-time.After(20 * time.Second):
 			return errors.New("the daemon does not end")
 		}
 	})
