@@ -232,12 +232,66 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+func TestMatchTakesElementsOneByOne(t *testing.T) {
+	for _, c := range []struct {
+		pattern, p string
+		want       bool
+	}{
+		{"a", "a", true},
+		{"a", "b", false},
+		{"a", "a/b", false},
+		{"a/b", "a", false},
+		{"*.png", "1.png", true},
+		{"*.png", "frames/1.png", false},
+		{"frames/*", "frames/1.png", true},
+		{"a[^b]c", "a/c", false},
+		{"**", "a", true},
+		{"**", "a/b/c", true},
+		{"**", "", false},
+		{"a/**", "a/b", true},
+		{"a/**", "a/b/c", true},
+		{"a/**", "a", false},
+		{"a/**", "a/", false},
+		{"a/**", "b/c", false},
+		{"?/**", "a/b", true},
+		{"*", "", false},
+		{"[", "[", false},
+	} {
+		if got := Match(c.pattern, c.p); got != c.want {
+			t.Errorf("Match(%q, %q) = %v, want %v", c.pattern, c.p, got, c.want)
+		}
+	}
+	for _, bad := range []string{"", "[", "a[/]b", "**/a", "a**", "/a", "../a"} {
+		if CheckPattern(bad) == nil {
+			t.Errorf("%q is taken as a pattern", bad)
+		}
+	}
+}
+
+// FuzzMatch holds Match to what a person expects of any path and any pattern
+// that is accepted.
 func FuzzMatch(f *testing.F) {
 	f.Add("a/**", "a/b")
 	f.Add("[", "a")
+	f.Add("**", "")
+	f.Add("a[^b]c", "a/c")
 	f.Fuzz(func(t *testing.T, pattern, p string) {
-		if Match(pattern, p) && CheckPattern(pattern) == nil && pattern == "**" && p == "" {
-			t.Error("** matches nothing")
+		got := Match(pattern, p)
+		if CheckPattern(pattern) != nil || CheckPath(p) != nil {
+			return
+		}
+		if !Match("**", p) {
+			t.Errorf("** leaves %q out", p)
+		}
+		if !strings.ContainsAny(pattern, "*?[") && got != (pattern == p) {
+			t.Errorf("%q without anything special: Match of %q is %v", pattern, p, got)
+		}
+		deep := strings.Count(p, "/") - strings.Count(pattern, "/")
+		if got && deep != 0 && (deep < 0 || !strings.HasSuffix(pattern, "**")) {
+			t.Errorf("%q takes %q, which lies at another depth", pattern, p)
+		}
+		if !strings.ContainsAny(pattern, "*?[") && !Match(pattern+"/**", pattern+"/"+p) {
+			t.Errorf("%q/** leaves %q out", pattern, p)
 		}
 	})
 }

@@ -127,19 +127,22 @@ func CheckPath(p string) error {
 }
 
 // Match says whether the output at p is wanted by pattern: path.Match's
-// syntax, and a last element of ** takes everything below.
+// syntax for each element, and a last element of ** takes everything below.
 func Match(pattern, p string) bool {
-	if rest, ok := strings.CutSuffix(pattern, "**"); ok && (rest == "" || strings.HasSuffix(rest, "/")) {
-		n := strings.Count(rest, "/")
-		parts := strings.SplitAfterN(p, "/", n+1)
-		if len(parts) <= n {
+	for {
+		want, below, more := strings.Cut(pattern, "/")
+		if want == "**" && !more {
+			return p != "" && !strings.HasSuffix(p, "/")
+		}
+		name, rest, deeper := strings.Cut(p, "/")
+		if ok, err := path.Match(want, name); !ok || err != nil || more != deeper {
 			return false
 		}
-		ok, err := path.Match(rest, strings.Join(parts[:n], ""))
-		return ok && err == nil
+		if !more {
+			return name != ""
+		}
+		pattern, p = below, rest
 	}
-	ok, err := path.Match(pattern, p)
-	return ok && err == nil
 }
 
 // CheckPattern says whether pattern is one that Match reads.
@@ -147,8 +150,10 @@ func CheckPattern(pattern string) error {
 	if err := CheckPath(pattern); err != nil {
 		return err
 	}
-	if _, err := path.Match(pattern, "x"); err != nil {
-		return fmt.Errorf("%.80q: %w", pattern, err)
+	for element := range strings.SplitSeq(pattern, "/") {
+		if _, err := path.Match(element, "x"); err != nil {
+			return fmt.Errorf("%.80q: %w", pattern, err)
+		}
 	}
 	if i := strings.Index(pattern, "**"); i >= 0 && (i != len(pattern)-2 || i > 0 && pattern[i-1] != '/') {
 		return fmt.Errorf("%.80q: want ** only as the last element", pattern)
