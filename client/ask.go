@@ -21,6 +21,7 @@ import (
 	marketv1 "fallow.network/api/market"
 	nodev1 "fallow.network/api/node"
 	"fallow.network/api/node/nodev1connect"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/spec"
@@ -140,6 +141,7 @@ func (c *Client) ask(ctx context.Context, q question, emit func(Event)) (a asked
 	if err := c.store.addDemand(ctx, q.job, nonce, message, time.Now()); err != nil {
 		return asked{err: err}
 	}
+	fault.Point("client/demand-written")
 	signed := &marketv1.Signed{Message: message, Signature: signature}
 	if a.peer, err = c.network.Join(ctx, session); err != nil {
 		return asked{err: fmt.Errorf("join the network: %w", err)}

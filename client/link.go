@@ -17,6 +17,7 @@ import (
 	nodev1 "fallow.network/api/node"
 	"fallow.network/api/node/nodev1connect"
 	"fallow.network/blob"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/wire"
 )
@@ -261,6 +262,7 @@ func (l *link) pump(ctx context.Context, stream *connect.BidiStreamForClient[nod
 				_ = stream.CloseRequest()
 				return err
 			}
+			wentOut(m)
 		}
 		l.sending(false)
 	}
@@ -342,4 +344,14 @@ func (l *link) push(ctx context.Context, m *marketv1.Blob, wg *sync.WaitGroup, p
 			l.tell(linkBlocked{l.lease.id, fallow.ReasonProviderGone, firstLine(err)})
 		}
 	})
+}
+
+// wentOut passes the points at which a task or a voucher is on its way.
+func wentOut(m *nodev1.WorkRequest) {
+	switch {
+	case m.GetTask() != nil:
+		fault.Point("client/task-sent")
+	case m.GetVoucher() != nil:
+		fault.Point("client/voucher-sent")
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fallow.network"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/spec"
 )
@@ -51,9 +52,11 @@ func (c *Client) open(ctx context.Context, job JobID, picks []pick, emit func(Ev
 		}
 		entries[i] = OpenEntry{Offer: p.signed, SessionKey: session, Reserve: p.reserve}
 	}
+	fault.Point("client/offers-chosen")
 	if err := c.store.addLeases(ctx, list); err != nil {
 		return nil, err
 	}
+	fault.Point("client/offers-written")
 	var results []OpenResult
 	var txs []Transaction
 	first := true
@@ -80,6 +83,7 @@ func (c *Client) open(ctx context.Context, job JobID, picks []pick, emit func(Ev
 			return nil, fmt.Errorf("open leases: %w", err)
 		}
 	}
+	fault.Point("client/lease-seen")
 	now := time.Now()
 	for i, res := range results {
 		if i >= len(list) {

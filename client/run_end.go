@@ -9,6 +9,7 @@ import (
 
 	"fallow.network"
 	nodev1 "fallow.network/api/node"
+	"fallow.network/fault"
 	"fallow.network/market"
 )
 
@@ -238,6 +239,7 @@ func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reaso
 		if err != nil {
 			return fmt.Errorf("close leases %v: %w", ids, err)
 		}
+		fault.Point("client/closed")
 		for _, l := range byReason[why] {
 			if err := c.store.endLease(ctx, l.id, leaseClosed, why, time.Now()); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"fallow.network"
 	marketv1 "fallow.network/api/market"
 	nodev1 "fallow.network/api/node"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/wire"
@@ -126,6 +127,7 @@ func (r *run) sign(ctx context.Context, st *station) error {
 	if err := r.c.store.keepVoucher(ctx, v, places); err != nil {
 		return err
 	}
+	fault.Point("client/voucher-written")
 	st.voucher, st.tree, st.payable = v, tree, st.payable[len(taken):]
 	st.unpaid = fallow.Pico{}
 	for _, h := range st.payable {

@@ -10,6 +10,7 @@ import (
 	"fallow.network"
 	nodev1 "fallow.network/api/node"
 	"fallow.network/blob"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/wire"
@@ -38,6 +39,7 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 		return
 	}
 	id := attemptID{m.lease, rc.Task, rc.Attempt}
+	fault.Point("client/receipt-got")
 	if old := r.receipts[id]; old != nil {
 		if before, err := old.open(); err == nil && receipt.Equivocates(before, rc) {
 			r.convict(ctx, st, rc.Task, "it signed two different receipts for one attempt", now)
@@ -95,6 +97,7 @@ func (r *run) onFetched(ctx context.Context, f fetched, now time.Time) {
 		}
 		return
 	}
+	fault.Point("client/outputs-fetched")
 	// Found wrong meanwhile, or ended because it delivered other bytes than it
 	// signed for: then only what did arrive is paid.
 	if st.reason == fallow.ReasonMismatch || st.reason == fallow.ReasonBadOutput && len(f.parcel.files) == 0 {
@@ -144,10 +147,12 @@ func (r *run) admit(ctx context.Context, st *station, f fetched, now time.Time) 
 	} else {
 		r.stop(r.shelf.drop(f.parcel))
 	}
+	fault.Point("client/outputs-placed")
 	if err := r.c.store.addReceipt(ctx, *h, outputs, own, now); err != nil {
 		r.stop(err)
 		return
 	}
+	fault.Point("client/receipt-written")
 	r.receipts[f.id] = h
 	if h.state == receiptPayable {
 		r.payable(st, h, now)

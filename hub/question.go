@@ -14,6 +14,7 @@ import (
 	"fallow.network"
 	hubv1 "fallow.network/api/hub"
 	marketv1 "fallow.network/api/market"
+	"fallow.network/fault"
 	"fallow.network/wire"
 )
 
@@ -205,6 +206,7 @@ func (s *Server) question(ctx context.Context, m *marketv1.Signed) (*question, e
 			q.gone(e.session)
 		}
 	}
+	fault.Point("hub/demand-queued")
 	q.mu.Lock()
 	q.endIfAnswered() // when nobody could be asked
 	q.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 
 	"fallow.network"
 	hubv1 "fallow.network/api/hub"
+	"fallow.network/fault"
 )
 
 type deadlinesKey struct{}
@@ -137,6 +138,7 @@ func (s *Server) board(ctx context.Context, stream *connect.BidiStream[hubv1.Boa
 	}
 	s.log.InfoContext(ctx, "provider on board", slog.String("provider", first.GetAnnouncement().GetProvider()), slog.String("node", key.Short()))
 
+	fault.Point("hub/session-accepted")
 	read := make(chan error, 1)
 	go func() { read <- s.hear(stream, e) }()
 	stop := context.AfterFunc(ctx, func() { e.end("") })
@@ -315,6 +317,7 @@ func (s *Server) reply(e *session, r *hubv1.SealedReply) error {
 		s.stats.late.Inc()
 		return nil
 	}
+	fault.Point("hub/answer-taken")
 	s.stats.answers.Inc()
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"fallow.network"
+	"fallow.network/fault"
 )
 
 // Options say on whose behalf a Sender acts and how it packs.
@@ -194,9 +195,11 @@ func (s *Sender) launch(ctx context.Context, messages []proto.Message, least uin
 		}
 		f.messages, f.wrapped = messages, s.options.Owner != ""
 		f.found = s.client.track.await(f.hash, head.Height+1, f.until)
+		fault.Point("ledger/signed")
 		sure, err := s.client.broadcast(ctx, f.raw)
 		switch {
 		case err == nil, !sure:
+			fault.Point("ledger/sent")
 			s.next++
 			s.flights = append(s.flights, f)
 			slices.SortStableFunc(s.flights, func(a, b *flight) int { return cmp.Compare(a.sequence, b.sequence) })

@@ -14,6 +14,7 @@ import (
 
 	"fallow.network"
 	marketv1 "fallow.network/api/market"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/settle"
 	"fallow.network/wire"
@@ -183,8 +184,10 @@ func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand m
 	if !d.capacity.hold(signed.ID(), held) {
 		return market.Signed{}, decline(fallow.ReasonNoCapacity, "another demand was faster")
 	}
+	fault.Point("provider/offer-held")
 	err = d.journal.addOffer(ctx, offered{id: signed.ID(), demand: id, offer: o, session: demand.SessionKey, signed: signed, until: until})
 	if err == nil {
+		fault.Point("provider/offer-written")
 		return signed, nil
 	}
 	d.capacity.unhold(signed.ID())

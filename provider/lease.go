@@ -13,6 +13,7 @@ import (
 	marketv1 "fallow.network/api/market"
 	nodev1 "fallow.network/api/node"
 	"fallow.network/blob"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/settle"
@@ -126,6 +127,7 @@ func (d *Daemon) adopt(ctx context.Context, on settle.Lease) (*lease, error) {
 		return nil, fmt.Errorf("lease %d was opened by an offer that this journal does not hold: %w", on.ID, errUnknownOffer)
 	}
 	r := record{id: on.ID, offer: on.Offer, tenant: on.Tenant, session: on.SessionKey, opened: time.UnixMilli(int64(on.Opened.Time)), redeemed: on.Claimed}
+	fault.Point("provider/lease-seen")
 	if err := d.journal.addLease(ctx, r); err != nil {
 		return nil, fmt.Errorf("lease %d: %w", on.ID, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fallow.network"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/settle"
 )
@@ -143,6 +144,7 @@ func (d *Daemon) settle(ctx context.Context, out lot) error {
 	if len(results) != len(out.vouched) {
 		return fmt.Errorf("the ledger answered %d of %d vouchers", len(results), len(out.vouched))
 	}
+	fault.Point("provider/settled")
 	now := d.now()
 	var busy error
 	for i, l := range out.vouched {

@@ -11,6 +11,7 @@ import (
 	marketv1 "fallow.network/api/market"
 	nodev1 "fallow.network/api/node"
 	"fallow.network/blob"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/wire"
@@ -96,6 +97,7 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task) 
 	if err := d.journal.addTask(ctx, l.id, t.at, t.input, m); err != nil && ctx.Err() == nil {
 		d.log.WarnContext(ctx, "a task was not written down; it runs, and a restart would not know it", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
+	fault.Point("provider/task-written")
 	inputs := make([]fallow.Digest, 0, 2+len(m.GetInputs()))
 	for _, b := range blobsOf(m) {
 		if dg, err := fallow.DigestFrom(b.GetDigest()); err == nil {
@@ -142,6 +144,7 @@ func (d *Daemon) cancel(ctx context.Context, l *lease, at attempt) {
 
 // arrived lets tasks go on that waited for a blob.
 func (d *Daemon) arrived(b fallow.Digest) {
+	fault.Point("provider/input-arrived")
 	for _, l := range d.all() {
 		l.mu.Lock()
 		for _, t := range l.pending {
@@ -202,6 +205,7 @@ func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 	l.say(&nodev1.WorkResponse{Started: &nodev1.TaskStarted{Task: t.at.task, Attempt: t.at.attempt}})
 	started := d.now()
 	result, err := d.sandboxed(ctx, l, t)
+	fault.Point("provider/run-ended")
 	var charge fallow.Pico
 	if err == nil {
 		d.learnSpeed(result.Gas, d.now().Sub(started))
@@ -313,6 +317,7 @@ func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, charge f
 		at: t.at, input: t.input, charge: v.Charge, gas: r.Gas, ended: int64(v.Ended),
 		receipt: wire.Sign(d.deps.NodeKey, market.SignsReceipt, d.deps.ChainID, message),
 	}
+	fault.Point("provider/receipt-signed")
 	d.pin(l, stored)
 	l.mu.Lock()
 	s.seq = l.seq
@@ -321,6 +326,7 @@ func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, charge f
 	if err := d.journal.addReceipt(ctx, l.id, s, files); err != nil {
 		return err
 	}
+	fault.Point("provider/receipt-written")
 	m := &nodev1.WorkResponse{Receipt: &nodev1.TaskReceipt{Receipt: wire.ToSigned(s.receipt), Inline: d.inlineOf(r.Outputs)}}
 	l.mu.Lock()
 	delete(l.tasks, t.at)

@@ -13,6 +13,7 @@ import (
 	"fallow.network"
 	marketv1 "fallow.network/api/market"
 	nodev1 "fallow.network/api/node"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/settle"
@@ -327,9 +328,11 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 		}
 	}
 	now := d.now()
+	fault.Point("provider/voucher-got")
 	if err := d.journal.addVoucher(ctx, v, s, now); err != nil {
 		return refuse(connect.CodeUnavailable, fallow.ReasonAborted, "the voucher can't be written down: %v", err)
 	}
+	fault.Point("provider/voucher-written")
 	l.mu.Lock()
 	l.voucher, l.paid, l.vouched, l.told = s, v.Amount, v.Receipts, false
 	if l.since.IsZero() {
@@ -373,11 +376,13 @@ func (d *Daemon) finish(ctx context.Context, l *lease, k *link) error {
 	if err != nil {
 		return refuse(connect.CodeUnavailable, fallow.ReasonAborted, "the end of the lease can't be written down: %v", err)
 	}
+	fault.Point("provider/finish-written")
 	d.stop(l, fallow.ReasonCompleted, func() {
 		l.free()
 		var b []byte
 		if b, err = wire.EncodeRelease(receipt.Release{Lease: l.id, Amount: l.owed}); err == nil {
 			l.release = wire.Sign(d.deps.NodeKey, market.SignsRelease, d.deps.ChainID, b)
+			fault.Point("provider/release-signed")
 			k.send(&nodev1.WorkResponse{Release: wire.ToSigned(l.release)})
 		}
 	})

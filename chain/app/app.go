@@ -77,6 +77,8 @@ type App struct {
 	modules    *module.Manager
 	basics     module.BasicManager
 	simulation *module.SimulationManager
+
+	market bool // the block at hand has a message of the market; known where a test may kill us
 }
 
 var prefixes sync.Once

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	faults "fallow.network/fault"
 )
 
 const (
@@ -81,7 +83,7 @@ func start(c Config) (*process, error) {
 		return nil, errors.Join(fmt.Errorf("start a sandbox: %w", err), childIn.Close(), in.Close())
 	}
 	cmd := exec.Command(c.Child[0], c.Child[1:]...) //nolint:noctx // it outlives the call; Close kills it
-	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=2"}
+	cmd.Env = append([]string{"GOTRACEBACK=none", "GOMAXPROCS=2"}, faults.Environment()...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = childAttributes()
 	p := &process{cmd: cmd, in: in, out: out, reader: bufio.NewReaderSize(out, 1<<16), chatter: &tail{}, ended: make(chan struct{})}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+
+	faults "fallow.network/fault"
 )
 
 func (r *run) fdKnown(s []uint64) errno {
@@ -302,6 +304,7 @@ func (r *run) readFile(n *node, p []byte, off int64) (k int) {
 }
 
 func (r *run) fdWrite(s []uint64) errno {
+	faults.Point("wasm/guest-wrote")
 	d, e := r.fd(uint32(s[0]))
 	if e != ok {
 		return e
