@@ -149,7 +149,7 @@ func (c *Client) checkOptions(o *Options) error {
 
 // build makes the canonical workload; files are hashed and kept once each.
 func (c *Client) build(ctx context.Context, id JobID, j *formats.Job, files Folder) (spec.Workload, error) {
-	w := spec.Workload{Name: j.Name, Class: fallow.ClassWASM, Profile: spec.ProfileWASM1, Limits: j.Limits}
+	w := spec.Workload{Name: j.Name, Class: fallow.ClassWASM, Profile: spec.ProfileWASM, Limits: j.Limits}
 	known := map[string]spec.Blob{}
 	keep := func(what, path string) (spec.Blob, error) {
 		path = files.path(path)

@@ -105,7 +105,7 @@ func (c *Client) OpenLeases(ctx context.Context, w LeaseWish, watch Events) ([]S
 		return nil, fmt.Errorf("draw a salt: %w", err)
 	}
 	q := question{
-		workload: spec.Workload{Class: fallow.ClassWASM, Profile: spec.ProfileWASM1, Limits: w.Limits},
+		workload: spec.Workload{Class: fallow.ClassWASM, Profile: spec.ProfileWASM, Limits: w.Limits},
 		commit:   spec.Commitment(salt, fallow.Digest{}), tasks: 1, slots: w.Slots, placement: w.Placement,
 		seconds: uint32(w.For / time.Second), at: market.Block{Height: escrow.Height, Time: escrow.Time},
 	}

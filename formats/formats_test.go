@@ -303,7 +303,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		w := spec.Workload{Name: job.Name, Class: fallow.ClassWASM, Profile: spec.ProfileWASM1, Limits: job.Limits}
+		w := spec.Workload{Name: job.Name, Class: fallow.ClassWASM, Profile: spec.ProfileWASM, Limits: job.Limits}
 		w.Module = spec.Blob{Digest: fallow.Sum(nil), Size: 1}
 		if len(job.Tasks) == 0 || len(job.Tasks) > spec.MaxTasks {
 			t.Fatalf("%d tasks", len(job.Tasks))

@@ -72,6 +72,7 @@ func (c *checker) push(t byte, dirt uint8) *value {
 	c.stack = append(c.stack, value{t: t, dirt: dirt, at: int32(c.r.p)})
 	c.slots += width(t)
 	c.most = max(c.most, c.slots)
+	c.m.work++
 	if len(c.stack) > MaxOperands {
 		c.r.fail("function holds more than %d operands", MaxOperands)
 	}
@@ -81,6 +82,7 @@ func (c *checker) push(t byte, dirt uint8) *value {
 // pop takes the top value, which has to be of type t (unknown takes any).
 func (c *checker) pop(t byte) value {
 	f := &c.frames[len(c.frames)-1]
+	c.m.work++
 	if len(c.stack) == f.height {
 		if !f.dead {
 			c.r.fail("operand of type %s is missing", typeName(t))
@@ -225,6 +227,11 @@ func (c *checker) body(plain bool) (localGroups vector) {
 	for r.err == nil && len(c.frames) > 0 && !c.nan.full() {
 		if r.p >= len(r.b) {
 			r.fail("function body is truncated")
+			return
+		}
+		// Two bytes of a branch may carry hundreds of values.
+		if c.m.work > MaxWork {
+			r.fail("module takes more than %d steps to meter", MaxWork)
 			return
 		}
 		c.instruction()

@@ -154,6 +154,7 @@ func (c *checker) brTable() {
 	for i := 0; i <= n && r.err == nil; i++ {
 		f := c.target(r.u32())
 		ts := f.takes()
+		c.m.work += 1 + len(ts)
 		if i == 0 {
 			first = ts
 		}

@@ -79,6 +79,7 @@ func TestDocument(t *testing.T) {
 		fmt.Sprintf("| %s for each page asked for", thousands(GasPerPage)),
 		fmt.Sprintf("1 for each %d bytes, rounded down", 1<<BulkShift),
 		fmt.Sprintf("%d for each byte of a path, %d for each vector, %d for each entry", GasPerPathByte, GasPerVector, GasPerEntry),
+		fmt.Sprintf("%d for each byte of `random_get`, %d for each subscription", GasPerRandomByte, GasPerSubscription),
 		fmt.Sprintf("%d slots, and 1 for each parameter", FrameSlots),
 		fmt.Sprintf("for each %d bytes of its body", BodySlot),
 		fmt.Sprintf("%s slots unless it asks", thousands(DefaultStackSlots)),

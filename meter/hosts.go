@@ -15,14 +15,16 @@ type Host struct {
 	Name  string
 	Sig   string // operands:results, i for i32 and I for i64
 	Cost  int64
-	Bytes bool // the call pays for its length as well
+	Bytes bool // the call pays for its length as well, by 2^BulkShift bytes or as below
 }
 
 // What host functions charge beside their cost and their bytes, in gas.
 const (
-	GasPerPathByte = 1 // of a path
-	GasPerVector   = 1 // of those that a read or write names
-	GasPerEntry    = 8 // of those that a listing or a rename goes over
+	GasPerPathByte     = 8  // of a path
+	GasPerVector       = 16 // of those that a read or write names
+	GasPerEntry        = 8  // of those that a listing or a rename goes over
+	GasPerRandomByte   = 1  // of random_get: a cipher makes them
+	GasPerSubscription = 64 // of poll_oneoff
 )
 
 // HostBytes is what a host call pays for the n bytes that it may move, at most
@@ -33,33 +35,33 @@ func HostBytes(n uint64) int64 {
 
 // Hosts are the functions of WASI preview 1, by name.
 var Hosts = [...]Host{
-	{Name: "args_get", Sig: "ii:i", Cost: 20},
-	{Name: "args_sizes_get", Sig: "ii:i", Cost: 20},
-	{Name: "clock_res_get", Sig: "ii:i", Cost: 20},
-	{Name: "clock_time_get", Sig: "iIi:i", Cost: 20},
-	{Name: "environ_get", Sig: "ii:i", Cost: 20},
-	{Name: "environ_sizes_get", Sig: "ii:i", Cost: 20},
-	{Name: "fd_advise", Sig: "iIIi:i", Cost: 20},
-	{Name: "fd_allocate", Sig: "iII:i", Cost: 200, Bytes: true},
-	{Name: "fd_close", Sig: "i:i", Cost: 100},
-	{Name: "fd_datasync", Sig: "i:i", Cost: 20},
-	{Name: "fd_fdstat_get", Sig: "ii:i", Cost: 20},
-	{Name: "fd_fdstat_set_flags", Sig: "ii:i", Cost: 20},
-	{Name: "fd_fdstat_set_rights", Sig: "iII:i", Cost: 20},
-	{Name: "fd_filestat_get", Sig: "ii:i", Cost: 50},
-	{Name: "fd_filestat_set_size", Sig: "iI:i", Cost: 200, Bytes: true},
-	{Name: "fd_filestat_set_times", Sig: "iIIi:i", Cost: 50},
-	{Name: "fd_pread", Sig: "iiiIi:i", Cost: 200, Bytes: true},
-	{Name: "fd_prestat_dir_name", Sig: "iii:i", Cost: 20},
-	{Name: "fd_prestat_get", Sig: "ii:i", Cost: 20},
-	{Name: "fd_pwrite", Sig: "iiiIi:i", Cost: 200, Bytes: true},
-	{Name: "fd_read", Sig: "iiii:i", Cost: 200, Bytes: true},
-	{Name: "fd_readdir", Sig: "iiiIi:i", Cost: 500, Bytes: true},
-	{Name: "fd_renumber", Sig: "ii:i", Cost: 100},
-	{Name: "fd_seek", Sig: "iIii:i", Cost: 50},
-	{Name: "fd_sync", Sig: "i:i", Cost: 20},
-	{Name: "fd_tell", Sig: "ii:i", Cost: 20},
-	{Name: "fd_write", Sig: "iiii:i", Cost: 200, Bytes: true},
+	{Name: "args_get", Sig: "ii:i", Cost: 200},
+	{Name: "args_sizes_get", Sig: "ii:i", Cost: 200},
+	{Name: "clock_res_get", Sig: "ii:i", Cost: 200},
+	{Name: "clock_time_get", Sig: "iIi:i", Cost: 200},
+	{Name: "environ_get", Sig: "ii:i", Cost: 200},
+	{Name: "environ_sizes_get", Sig: "ii:i", Cost: 200},
+	{Name: "fd_advise", Sig: "iIIi:i", Cost: 200},
+	{Name: "fd_allocate", Sig: "iII:i", Cost: 1000, Bytes: true},
+	{Name: "fd_close", Sig: "i:i", Cost: 400},
+	{Name: "fd_datasync", Sig: "i:i", Cost: 200},
+	{Name: "fd_fdstat_get", Sig: "ii:i", Cost: 200},
+	{Name: "fd_fdstat_set_flags", Sig: "ii:i", Cost: 200},
+	{Name: "fd_fdstat_set_rights", Sig: "iII:i", Cost: 200},
+	{Name: "fd_filestat_get", Sig: "ii:i", Cost: 200},
+	{Name: "fd_filestat_set_size", Sig: "iI:i", Cost: 1000, Bytes: true},
+	{Name: "fd_filestat_set_times", Sig: "iIIi:i", Cost: 200},
+	{Name: "fd_pread", Sig: "iiiIi:i", Cost: 1000, Bytes: true},
+	{Name: "fd_prestat_dir_name", Sig: "iii:i", Cost: 200},
+	{Name: "fd_prestat_get", Sig: "ii:i", Cost: 200},
+	{Name: "fd_pwrite", Sig: "iiiIi:i", Cost: 1000, Bytes: true},
+	{Name: "fd_read", Sig: "iiii:i", Cost: 1000, Bytes: true},
+	{Name: "fd_readdir", Sig: "iiiIi:i", Cost: 1000, Bytes: true},
+	{Name: "fd_renumber", Sig: "ii:i", Cost: 400},
+	{Name: "fd_seek", Sig: "iIii:i", Cost: 400},
+	{Name: "fd_sync", Sig: "i:i", Cost: 200},
+	{Name: "fd_tell", Sig: "ii:i", Cost: 200},
+	{Name: "fd_write", Sig: "iiii:i", Cost: 1000, Bytes: true},
 	{Name: "path_create_directory", Sig: "iii:i", Cost: 1000},
 	{Name: "path_filestat_get", Sig: "iiiii:i", Cost: 1000},
 	{Name: "path_filestat_set_times", Sig: "iiiiIIi:i", Cost: 1000},
@@ -70,15 +72,15 @@ var Hosts = [...]Host{
 	{Name: "path_rename", Sig: "iiiiii:i", Cost: 1000},
 	{Name: "path_symlink", Sig: "iiiii:i", Cost: 1000},
 	{Name: "path_unlink_file", Sig: "iii:i", Cost: 1000},
-	{Name: "poll_oneoff", Sig: "iiii:i", Cost: 200, Bytes: true},
-	{Name: "proc_exit", Sig: "i:", Cost: 20},
-	{Name: "proc_raise", Sig: "i:i", Cost: 20},
-	{Name: "random_get", Sig: "ii:i", Cost: 100, Bytes: true},
-	{Name: "sched_yield", Sig: ":i", Cost: 20},
-	{Name: "sock_accept", Sig: "iii:i", Cost: 20},
-	{Name: "sock_recv", Sig: "iiiiii:i", Cost: 20},
-	{Name: "sock_send", Sig: "iiiii:i", Cost: 20},
-	{Name: "sock_shutdown", Sig: "ii:i", Cost: 20},
+	{Name: "poll_oneoff", Sig: "iiii:i", Cost: 400, Bytes: true},
+	{Name: "proc_exit", Sig: "i:", Cost: 200},
+	{Name: "proc_raise", Sig: "i:i", Cost: 200},
+	{Name: "random_get", Sig: "ii:i", Cost: 200, Bytes: true},
+	{Name: "sched_yield", Sig: ":i", Cost: 200},
+	{Name: "sock_accept", Sig: "iii:i", Cost: 200},
+	{Name: "sock_recv", Sig: "iiiiii:i", Cost: 200},
+	{Name: "sock_send", Sig: "iiiii:i", Cost: 200},
+	{Name: "sock_shutdown", Sig: "ii:i", Cost: 200},
 }
 
 func findHost(module, name string) (Host, bool) {

@@ -56,7 +56,11 @@ func (w *writer) code() ([]byte, error) {
 	g := uint32(len(m.globals))
 	l := &layout{reserve: g, quantum: g + 1, depth: g + 2, refill: uint32(len(m.funcs))}
 	w.addType(funcType{params: []byte{i64}, results: []byte{i64}}) // of refill
-	out := putU32(nil, uint32(len(m.bodies)+1))
+	room := 0
+	for _, r := range m.bodies {
+		room += len(r.b)
+	}
+	out := putU32(make([]byte, 0, min(2*room+64, MaxMetered)), uint32(len(m.bodies)+1))
 	c := &checker{m: m}
 	var body []byte
 	for i, r := range m.bodies {
@@ -140,7 +144,11 @@ func putType(b []byte, t funcType) []byte {
 // module writes all sections around the code.
 func (w *writer) module(code []byte) []byte {
 	m := w.m
-	out := []byte("\x00asm\x01\x00\x00\x00")
+	room := len(code) + 1<<16
+	for _, v := range []vector{m.rawTypes, m.rawImports, m.rawFuncs, m.rawGlobals, m.rawExports, m.rawElems, m.rawData} {
+		room += len(v.b) + 16
+	}
+	out := append(make([]byte, 0, room), "\x00asm\x01\x00\x00\x00"...)
 	var types []byte
 	for _, t := range w.types {
 		types = putType(types, t)

@@ -50,6 +50,7 @@ type module struct {
 	datas    int // announced by the data count section, -1 without
 	bodies   []*reader
 	locals   int // of all functions
+	work     int // operands and branches looked at so far
 
 	rawTypes, rawImports, rawFuncs, rawGlobals, rawExports, rawElems, rawData vector
 	hostCalls                                                                 []Host

@@ -4,7 +4,7 @@ import "fallow.network"
 
 // ScheduleID names the gas schedule of this package. It stands in run profiles
 // and receipts; whatever changes a module's gas, output or exit changes it.
-const ScheduleID = "gas/1"
+const ScheduleID = "gas/2"
 
 // The schedule beside the instructions' own costs, in gas.
 const (
@@ -36,7 +36,8 @@ const (
 // Bounds on what a module may be.
 const (
 	MaxModuleBytes = 64 << 20
-	MaxMetered     = 256 << 20 // bytes of code that the pass may write
+	MaxMetered     = 128 << 20 // bytes of code that the pass may write
+	MaxWork        = 1 << 27   // operands and branches that the pass may look at
 	MaxBodyBytes   = 7654321   // as in browsers
 	MaxNameBytes   = 1 << 16
 	MaxTypes       = 1 << 16

@@ -153,7 +153,7 @@ func (d *Daemon) announcement() *hubv1.Announcement {
 	a := &hubv1.Announcement{
 		Provider: string(c.Provider), NodeKey: d.node[:], Classes: []string{string(fallow.ClassWASM)}, Region: c.Region,
 		LargestSlot: &marketv1.Resources{MilliCpu: lent.MilliCPU, MemoryBytes: lent.MemoryBytes, DiskBytes: lent.DiskBytes, Gpus: lent.GPUs, GpuModel: lent.GPUModel},
-		Addrs:       d.addrs(), Protocol: fallow.Protocol, Profiles: []string{spec.ProfileWASM1},
+		Addrs:       d.addrs(), Protocol: fallow.Protocol, Profiles: []string{spec.ProfileWASM},
 	}
 	for _, at := range c.attributes() {
 		a.Attributes = append(a.Attributes, &marketv1.Attribute{Key: at.Key, Value: at.Value})

@@ -81,8 +81,8 @@ func (c Config) matches(d market.Demand, s situation) *Decline {
 		return decline(fallow.ReasonExpired, "the demand expired before it was read")
 	case d.Kind != market.KindBatch || d.Class != fallow.ClassWASM:
 		return decline(fallow.ReasonUnsupported, "only %s batches run here", fallow.ClassWASM)
-	case d.Profile != spec.ProfileWASM1:
-		return decline(fallow.ReasonUnsupported, "only run profile %s is offered here", spec.ProfileWASM1)
+	case d.Profile != spec.ProfileWASM:
+		return decline(fallow.ReasonUnsupported, "only run profile %s is offered here", spec.ProfileWASM)
 	case len(p.Providers) > 0 && !slices.Contains(p.Providers, s.me), slices.Contains(p.Excluded, s.me):
 		return decline(fallow.ReasonPlacement, "the placement names other providers")
 	case len(p.Regions) > 0 && !slices.Contains(p.Regions, c.Region):

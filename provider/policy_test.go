@@ -19,7 +19,7 @@ const (
 // asked is a demand and a situation that get an offer.
 func asked() (market.Demand, situation) {
 	d := market.Demand{
-		Tenant: testTenant, Kind: market.KindBatch, Class: fallow.ClassWASM, Profile: spec.ProfileWASM1,
+		Tenant: testTenant, Kind: market.KindBatch, Class: fallow.ClassWASM, Profile: spec.ProfileWASM,
 		Slots: 4, Expires: 2000, Seconds: 60,
 	}
 	return d, situation{
@@ -39,7 +39,7 @@ func TestDecideReasons(t *testing.T) {
 		{"expired", func(_ *Config, d *market.Demand, s *situation) { s.now = d.Expires }, fallow.ReasonExpired, "before it was read"},
 		{"a service", func(_ *Config, d *market.Demand, _ *situation) { d.Kind = market.KindService }, fallow.ReasonUnsupported, "wasm"},
 		{"another class", func(_ *Config, d *market.Demand, _ *situation) { d.Class = "oci" }, fallow.ReasonUnsupported, "wasm"},
-		{"another profile", func(_ *Config, d *market.Demand, _ *situation) { d.Profile = "wasm/9" }, fallow.ReasonUnsupported, spec.ProfileWASM1},
+		{"another profile", func(_ *Config, d *market.Demand, _ *situation) { d.Profile = "wasm/9" }, fallow.ReasonUnsupported, spec.ProfileWASM},
 		{"named others", func(_ *Config, d *market.Demand, _ *situation) { d.Placement.Providers = []fallow.Account{"x"} }, fallow.ReasonPlacement, "other providers"},
 		{"named me", func(_ *Config, d *market.Demand, _ *situation) {
 			d.Placement.Providers = []fallow.Account{"x", testOwner}

@@ -65,7 +65,7 @@ func (t *tenant) demand(edit func(*market.Demand)) (market.Signed, func(*nodev1.
 	}
 	d := market.Demand{
 		Tenant: t.account, ClientKey: client, SessionKey: wire.PublicKey(t.session), SealingKey: sealing,
-		Kind: market.KindBatch, Class: fallow.ClassWASM, Profile: spec.ProfileWASM1, Slots: 2, Workload: fallow.Sum([]byte("salted")),
+		Kind: market.KindBatch, Class: fallow.ClassWASM, Profile: spec.ProfileWASM, Slots: 2, Workload: fallow.Sum([]byte("salted")),
 		Expires: fallow.Time(time.Now().Add(time.Minute).UnixMilli()), Seconds: 60, Tasks: 10,
 		Inputs: []market.Blob{{Digest: fallow.Sum(t.module), Size: uint64(len(t.module))}},
 	}
@@ -245,7 +245,7 @@ func (t *tenant) task(n, attempt uint32, verb string) *nodev1.Task {
 	w, m := fallow.Sum([]byte("workload")), fallow.Sum(t.module)
 	return &nodev1.Task{
 		Task: n, Attempt: attempt, Workload: w[:], Module: wire.ToBlob(market.Blob{Digest: m, Size: uint64(len(t.module))}),
-		Args: []string{verb}, Limits: &nodev1.Limits{Gas: 1e9, MemoryBytes: 1 << 20, OutputBytes: 1 << 20}, Profile: spec.ProfileWASM1,
+		Args: []string{verb}, Limits: &nodev1.Limits{Gas: 1e9, MemoryBytes: 1 << 20, OutputBytes: 1 << 20}, Profile: spec.ProfileWASM,
 	}
 }
 

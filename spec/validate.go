@@ -31,8 +31,8 @@ func Validate(w Workload) error {
 	if w.Class != fallow.ClassWASM {
 		return wrong("class", "%.40q: want %q", string(w.Class), string(fallow.ClassWASM))
 	}
-	if w.Profile != ProfileWASM1 {
-		return wrong("profile", "%.40q: want %q", w.Profile, ProfileWASM1)
+	if w.Profile != ProfileWASM {
+		return wrong("profile", "%.40q: want %q", w.Profile, ProfileWASM)
 	}
 	if err := checkBlob("module", w.Module, MaxModuleBytes); err != nil {
 		return err

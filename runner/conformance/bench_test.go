@@ -41,7 +41,7 @@ func BenchmarkMetered(b *testing.B) {
 			b.Run(g.name+"/"+kernel, func(b *testing.B) {
 				t := wasm.Task{
 					Task: receipt.Task{
-						Module: fallow.Sum(module), Args: []string{"kernels", kernel}, Profile: spec.ProfileWASM1,
+						Module: fallow.Sum(module), Args: []string{"kernels", kernel}, Profile: spec.ProfileWASM,
 						Limits: receipt.Limits{Gas: 1 << 40, Memory: 64 << 20, Output: 1 << 20},
 					},
 					Paths: map[fallow.Digest]string{fallow.Sum(module): g.file}, Out: b.TempDir(),

@@ -163,7 +163,7 @@ func (c Case) Task(t *testing.T) wasm.Task {
 	dir := t.TempDir()
 	task := wasm.Task{
 		Task: receipt.Task{
-			Args: c.Args, Env: c.Env, Limits: c.limits(), Profile: spec.ProfileWASM1,
+			Args: c.Args, Env: c.Env, Limits: c.limits(), Profile: spec.ProfileWASM,
 			Seed: []byte("conformance, a seed of 32 bytes!" + c.Seed)[len(c.Seed):],
 		},
 		Paths: map[fallow.Digest]string{}, Out: filepath.Join(dir, "out"), Wall: 2 * time.Minute,

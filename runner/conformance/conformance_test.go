@@ -49,7 +49,7 @@ func TestGo(t *testing.T) {
 		Task: receipt.Task{
 			Module: fallow.Sum(module), Args: []string{"guest", "x"}, Env: []string{"NAME=fallow"}, Stdin: &in,
 			Files:   []receipt.File{{Path: "f", Blob: market.Blob{Digest: in, Size: 7}}},
-			Profile: spec.ProfileWASM1, Limits: receipt.Limits{Gas: 1 << 36, Memory: 128 << 20, Output: 1 << 20},
+			Profile: spec.ProfileWASM, Limits: receipt.Limits{Gas: 1 << 36, Memory: 128 << 20, Output: 1 << 20},
 		},
 		Paths: map[fallow.Digest]string{fallow.Sum(module): file, in: stdin}, Out: t.TempDir(), Wall: time.Minute,
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // ChildVerb is the hidden argument under which a program runs ChildMain.
@@ -18,6 +19,8 @@ type setup struct {
 	Interpreted bool
 	// AddressSpace bounds the child, in bytes; 0 sets no bound.
 	AddressSpace uint64
+	// Prepare bounds the processor time for one module; 0 sets no bound.
+	Prepare time.Duration
 }
 
 // ChildMain is what a child runs: tasks from in, one after the other, and
@@ -40,6 +43,7 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("confine: %w", err)
 	}
 	e := newEngine(s.Cache, s.Interpreted)
+	e.prepare = s.Prepare
 	for {
 		var t Task
 		err := getFrame(in, &t)
@@ -51,10 +55,13 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 		var r reply
 		if r.Result, err = e.run(ctx, t); err != nil {
-			r = reply{Abort: blame(err)}
+			r = reply{Abort: blame(err), Last: e.spent}
 		}
 		if err := putFrame(out, r); err != nil {
 			return fmt.Errorf("answer a task: %w", err)
+		}
+		if e.spent {
+			return nil // a module is still being compiled, and can't be stopped
 		}
 	}
 }

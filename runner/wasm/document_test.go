@@ -40,7 +40,7 @@ func TestDocument(t *testing.T) {
 			t.Errorf("%s: %s is not in the document", what, grouped(n))
 		}
 	}
-	for _, s := range []string{spec.ProfileWASM1, meter.ScheduleID, "bytes(" + strconv.Itoa(subscriptionBytes+eventBytes) + " for each"} {
+	for _, s := range []string{spec.ProfileWASM, meter.ScheduleID, strconv.Itoa(meter.GasPerSubscription) + " gas for each subscription"} {
 		if !strings.Contains(text, s) {
 			t.Errorf("%s is not in the document", s)
 		}

@@ -26,6 +26,8 @@ const (
 	maxCompiled = 4
 	// maxGarbage is how much heap may gather between two runs, in bytes.
 	maxGarbage = 32 << 20
+	// prepareTick is how often the time for a module is looked at.
+	prepareTick = 20 * time.Millisecond
 	// softMemory is the heap, in bytes, at which the garbage collector runs
 	// whatever it costs.
 	softMemory = 1 << 30
@@ -38,6 +40,8 @@ type engine struct {
 	compiled    map[string]*program
 	order       []string // least recently used first
 	inputs      *inputs
+	prepare     time.Duration // processor time for one module; 0 is any
+	spent       bool          // a module took longer: its work goes on, so this engine ends
 }
 
 // program is a module that is ready to run, in a runtime of its own: closing
@@ -94,6 +98,54 @@ func (e *engine) load(ctx context.Context, t Task) (*program, error) {
 	}
 	debug.SetGCPercent(100)
 	defer debug.SetGCPercent(-1)
+	if len(e.order) >= maxCompiled {
+		old := e.order[0]
+		err := e.compiled[old].close(ctx)
+		delete(e.compiled, old)
+		e.order = e.order[1:]
+		if err != nil {
+			return nil, fmt.Errorf("free a module: %w", err)
+		}
+	}
+	p, err := e.within(func() (*program, error) { return e.prepared(ctx, t, pages) })
+	if err != nil {
+		return nil, err
+	}
+	e.compiled[key] = p
+	e.order = append(e.order, key)
+	return p, nil
+}
+
+// within makes a program in the processor time that it may take. Neither the
+// pass nor the compiler can be stopped, so after that this engine is spent.
+func (e *engine) within(create func() (*program, error)) (*program, error) {
+	type made struct {
+		p   *program
+		err error
+	}
+	done := make(chan made, 1)
+	began := processCPU()
+	go func() {
+		p, err := create()
+		done <- made{p, err}
+	}()
+	tick := time.NewTicker(prepareTick)
+	defer tick.Stop()
+	for {
+		select {
+		case m := <-done:
+			return m.p, m.err
+		case <-tick.C:
+			if e.prepare > 0 && processCPU()-began > e.prepare {
+				e.spent = true
+				return nil, abort(fallow.ReasonTooLarge, "metering and compiling the module takes more than %s of processor time", e.prepare)
+			}
+		}
+	}
+}
+
+// prepared reads, meters and compiles a task's module.
+func (e *engine) prepared(ctx context.Context, t Task, pages uint32) (*program, error) {
 	code, err := readModule(t)
 	if err != nil {
 		return nil, err
@@ -109,22 +161,11 @@ func (e *engine) load(ctx context.Context, t Task) (*program, error) {
 		}
 		code, started = m.Module, m.Start
 	}
-	if len(e.order) >= maxCompiled {
-		old := e.order[0]
-		err := e.compiled[old].close(ctx)
-		delete(e.compiled, old)
-		e.order = e.order[1:]
-		if err != nil {
-			return nil, fmt.Errorf("free a module: %w", err)
-		}
-	}
 	p, err := e.compile(ctx, code)
 	if err != nil {
 		return nil, err
 	}
 	p.start = started
-	e.compiled[key] = p
-	e.order = append(e.order, key)
 	return p, nil
 }
 

@@ -14,6 +14,8 @@ const maxFrame = 32 << 20
 type reply struct {
 	Result Result
 	Abort  *Abort
+	// Last says that the child ends after this answer.
+	Last bool
 }
 
 // putFrame writes a length and v as JSON.

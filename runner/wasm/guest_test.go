@@ -74,7 +74,7 @@ func newGuest(tb testing.TB, change ...func(*Task, *blobs)) *guest {
 	b := &blobs{tb, tb.TempDir(), map[fallow.Digest]string{}}
 	task := Task{
 		Task: receipt.Task{
-			Args: []string{"guest"}, Profile: spec.ProfileWASM1, Seed: make([]byte, 32),
+			Args: []string{"guest"}, Profile: spec.ProfileWASM, Seed: make([]byte, 32),
 			Limits: receipt.Limits{Gas: math.MaxInt64, Output: 8 << 20, Scratch: 8 << 20},
 		},
 		Paths: b.paths, Out: b.dir,

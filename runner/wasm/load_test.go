@@ -96,7 +96,7 @@ func BenchmarkFilm(b *testing.B) {
 	s := openWith(b, Config{Cache: b.TempDir()}, ChildVerb, 1)
 	task := Task{
 		Task: receipt.Task{
-			Module: fallow.Sum(module), Args: strings.Fields("film 20 48 320 180 16"), Profile: spec.ProfileWASM1, Seed: make([]byte, 32),
+			Module: fallow.Sum(module), Args: strings.Fields("film 20 48 320 180 16"), Profile: spec.ProfileWASM, Seed: make([]byte, 32),
 			Files:  []receipt.File{{Path: "teapot.txt", Blob: market.Blob{Digest: fallow.Sum(teapot), Size: uint64(len(teapot))}}},
 			Limits: receipt.Limits{Gas: 200e9, Memory: 256 << 20, Output: 4 << 20},
 		},

@@ -123,7 +123,7 @@ func parent(path string) int {
 	for range 2 {
 		go func() {
 			_, _ = s.Run(context.Background(), Task{Task: receipt.Task{
-				Module: fallow.Sum(raw), Profile: spec.ProfileWASM1, Limits: receipt.Limits{Gas: 1 << 60, Memory: 1 << 20},
+				Module: fallow.Sum(raw), Profile: spec.ProfileWASM, Limits: receipt.Limits{Gas: 1 << 60, Memory: 1 << 20},
 			}, Paths: map[fallow.Digest]string{fallow.Sum(raw): path}, Out: filepath.Dir(path)})
 		}()
 	}
@@ -186,7 +186,7 @@ func taskOf(tb testing.TB, module []byte, args ...string) (Task, *blobs) {
 	b := &blobs{tb, tb.TempDir(), map[fallow.Digest]string{}}
 	return Task{
 		Task: receipt.Task{
-			Module: b.put(module), Args: args, Profile: spec.ProfileWASM1, Seed: make([]byte, 32),
+			Module: b.put(module), Args: args, Profile: spec.ProfileWASM, Seed: make([]byte, 32),
 			Limits: receipt.Limits{Gas: 1e9, Memory: 16 << 20, Output: 8 << 20, Scratch: 8 << 20},
 		},
 		Paths: b.paths, Out: filepath.Join(b.dir, "out"), Wall: time.Minute,

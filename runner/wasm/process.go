@@ -98,7 +98,7 @@ func start(c Config) (*process, error) {
 		close(p.ended)
 	}()
 	if err == nil {
-		err = putFrame(in, setup{Cache: c.Cache, Interpreted: c.Interpreted, AddressSpace: c.MaxMemory + overhead})
+		err = putFrame(in, setup{Cache: c.Cache, Interpreted: c.Interpreted, AddressSpace: c.MaxMemory + overhead, Prepare: c.Prepare})
 	}
 	if err != nil {
 		p.end()

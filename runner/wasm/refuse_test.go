@@ -2,9 +2,11 @@ package wasm
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"fallow.network"
 	"fallow.network/meter"
@@ -61,7 +63,7 @@ func TestTasksRefused(t *testing.T) {
 		why    string
 		change func(*Task, *blobs)
 	}{
-		{"profile", fallow.ReasonUnsupported, "wasm/2", func(t *Task, _ *blobs) { t.Profile = "wasm/2" }},
+		{"profile", fallow.ReasonUnsupported, "wasm/1", func(t *Task, _ *blobs) { t.Profile = "wasm/1" }},
 		{"memory", fallow.ReasonTooLarge, "memory", func(t *Task, _ *blobs) { t.Limits.Memory = 65 << 20 }},
 		{"gas", fallow.ReasonMalformed, "gas", func(t *Task, _ *blobs) { t.Limits.Gas = meter.MaxGas + 1 }},
 		{"output", fallow.ReasonTooLarge, "output", func(t *Task, _ *blobs) { t.Limits.Output = spec.MaxOutputBytes + 1 }},
@@ -119,5 +121,24 @@ func TestRelativePaths(t *testing.T) {
 	}
 	if list, err := os.ReadDir("cache"); err != nil || len(list) != 1 {
 		t.Errorf("the cache has %v, %v", list, err)
+	}
+}
+
+// TestPrepareIsBounded: a module that takes long to compile ends its child, and
+// the next task gets another one.
+func TestPrepareIsBounded(t *testing.T) {
+	s := openWith(t, Config{Prepare: 200 * time.Millisecond}, ChildVerb, 1)
+	body := "locals 1 " + strings.Repeat("local.get 0 i32.const 3 i32.mul i32.load i32.load local.set 0 ", 100_000)
+	task, _ := taskOf(t, assemble(t, source{pages: 1, funcs: []string{body}}))
+	var a *Abort
+	if _, err := s.Run(t.Context(), task); !errors.As(err, &a) || a.Reason != fallow.ReasonTooLarge || !strings.Contains(a.Detail, "processor time") {
+		t.Fatalf("got %v, want an abort for its size", err)
+	}
+	next, _ := taskOf(t, noop(t))
+	if r := mustRun(t, s, next); r.Outcome != receipt.Exited {
+		t.Errorf("afterwards: %+v", r)
+	}
+	if all := children(t, os.Getpid()); len(all) != 1 {
+		t.Errorf("children %v, want the one of the second task", all)
 	}
 }

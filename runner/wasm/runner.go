@@ -21,6 +21,9 @@ type Config struct {
 	MaxCache uint64
 	// Interpreted runs without the compiler, for comparison.
 	Interpreted bool
+	// Prepare bounds the processor time that metering and compiling one module
+	// may take, which nobody pays for; 0 is a minute.
+	Prepare time.Duration
 	// MaxMemory bounds what a task may be granted, in bytes; 0 is 4 GiB.
 	MaxMemory uint64
 }
@@ -28,6 +31,7 @@ type Config struct {
 const (
 	defaultMaxMemory = 4 << 30
 	defaultMaxCache  = 2 << 30
+	defaultPrepare   = time.Minute
 )
 
 // Runner makes sandboxes.
@@ -50,6 +54,9 @@ func New(c Config) (*Runner, error) {
 	}
 	if c.MaxCache == 0 {
 		c.MaxCache = defaultMaxCache
+	}
+	if c.Prepare <= 0 {
+		c.Prepare = defaultPrepare
 	}
 	if c.Cache != "" {
 		var err error

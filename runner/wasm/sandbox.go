@@ -73,7 +73,11 @@ func (s *Sandbox) Run(ctx context.Context, t Task) (Result, error) {
 		p.end()
 		return Result{}, err
 	}
-	s.give(p)
+	if r.Last {
+		p.end()
+	} else {
+		s.give(p)
+	}
 	if r.Abort != nil {
 		return Result{}, r.Abort
 	}

@@ -66,7 +66,7 @@ const (
 // looks at everything that doesn't need the module.
 func (t Task) bound(memory uint64) (Task, error) {
 	switch {
-	case t.Profile != spec.ProfileWASM1:
+	case t.Profile != spec.ProfileWASM:
 		return t, abort(fallow.ReasonUnsupported, "run profile %.40q is not known here", t.Profile)
 	case t.Limits.Memory > memory:
 		return t, abort(fallow.ReasonTooLarge, "%d bytes of memory are above the %d granted here", t.Limits.Memory, memory)

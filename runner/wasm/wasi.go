@@ -2,6 +2,8 @@ package wasm
 
 import (
 	"encoding/binary"
+
+	"fallow.network/meter"
 )
 
 // calls is WASI preview 1 as a guest of ours finds it.
@@ -118,7 +120,7 @@ func (r *run) clockTime(s []uint64) errno {
 }
 
 func (r *run) randomGet(s []uint64) errno {
-	r.chargeBytes(uint64(uint32(s[1])))
+	r.charge(meter.GasPerRandomByte * int64(uint32(s[1])))
 	b, okay := r.bytes(uint32(s[0]), uint32(s[1]))
 	if !okay {
 		return errnoFault
@@ -159,7 +161,7 @@ func (r *run) poll(s []uint64) errno {
 	if n == 0 || n > maxSubscribes {
 		return errnoInval
 	}
-	r.chargeBytes(uint64(n) * (subscriptionBytes + eventBytes))
+	r.charge(meter.GasPerSubscription * int64(n))
 	in, okay := r.bytes(uint32(s[0]), subscriptionBytes*n)
 	out, okay2 := r.bytes(uint32(s[1]), eventBytes*n)
 	if !okay || !okay2 {
