@@ -22,6 +22,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,12 +43,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	asJSON := flags.Bool("json", false, "print JSON")
 	quick := flags.Bool("quick", false, "fewer runs of everything")
+	only := flags.String("only", "", "measure only the parts whose name has this in it, as rate or memory")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{effort: thorough, progress: stderr}
+	b := &bench{effort: thorough, only: *only, progress: stderr}
 	if *quick {
 		b.effort = hasty
 	}
@@ -88,6 +90,7 @@ var (
 // bench gathers rows.
 type bench struct {
 	effort
+	only     string // of the parts, those with this in their name
 	progress io.Writer
 	rows     []Row
 	net      *network
@@ -103,7 +106,7 @@ func (b *bench) add(rows ...Row) { b.rows = append(b.rows, rows...) }
 // part measures one thing. One that fails becomes a row of its own, and the
 // others go on.
 func (b *bench) part(ctx context.Context, name string, do func(context.Context) error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || !strings.Contains(name, b.only) {
 		return
 	}
 	fmt.Fprintf(b.progress, "measuring %s\n", name)

@@ -82,14 +82,15 @@ type numbered struct {
 // entry is what the board knows of a task.
 type entry struct {
 	done     bool
-	live     int // attempts whose result would count
+	queued   bool // in pending
+	live     int  // attempts whose result would count
 	failures int
 }
 
 func newBoard(tasks int, straggler time.Duration, may func(fallow.LeaseID) bool) *board {
 	b := &board{benches: map[fallow.LeaseID]*bench{}, numbers: map[numbered]uint32{}, straggler: straggler, may: may}
 	for i := range tasks {
-		b.tasks = append(b.tasks, &entry{})
+		b.tasks = append(b.tasks, &entry{queued: true})
 		b.pending = append(b.pending, uint32(i))
 	}
 	return b
@@ -171,15 +172,26 @@ func (b *board) unseat(lease fallow.LeaseID) (lost []errand) {
 func (b *board) back(task uint32) {
 	e := b.tasks[task]
 	e.live = max(e.live-1, 0)
-	if !e.done && e.live == 0 && !slices.Contains(b.pending, task) {
-		b.pending = slices.Insert(b.pending, 0, task)
+	if !e.done && e.live == 0 && !e.queued {
+		b.pending, e.queued = slices.Insert(b.pending, 0, task), true
 	}
 }
 
 func (b *board) unqueue(task uint32) {
-	if i := slices.Index(b.pending, task); i >= 0 {
-		b.pending = slices.Delete(b.pending, i, i+1)
+	if b.tasks[task].queued {
+		b.pull(slices.Index(b.pending, task))
 	}
+}
+
+// pull takes the i-th pending task out; the first, which most are, at no cost
+// however many wait.
+func (b *board) pull(i int) {
+	b.tasks[b.pending[i]].queued = false
+	if i == 0 {
+		b.pending = b.pending[1:]
+		return
+	}
+	b.pending = slices.Delete(b.pending, i, i+1)
 }
 
 // assign gives an errand to a bench; it goes before other tasks.
@@ -224,7 +236,7 @@ func (b *board) next(w *bench, now time.Time) *attempt {
 		if b.leave(w, now) {
 			return nil
 		}
-		b.pending = slices.Delete(b.pending, i, i+1)
+		b.pull(i)
 		return b.issue(w, task, KindWork, now)
 	}
 	if len(w.out) < w.slots {
@@ -331,8 +343,8 @@ func (b *board) reopen(task uint32) {
 	}
 	e.done = false
 	b.done--
-	if e.live == 0 && !slices.Contains(b.pending, task) {
-		b.pending = append(b.pending, task)
+	if e.live == 0 && !e.queued {
+		b.pending, e.queued = append(b.pending, task), true
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"fallow.network/blob"
 	"fallow.network/fault"
 	"fallow.network/market"
+	"fallow.network/receipt"
 	"fallow.network/wire"
 )
 
@@ -54,9 +55,13 @@ type (
 		lease fallow.LeaseID
 		err   error
 	}
+	// linkReceipt is a receipt as it came; err says why it is not the
+	// provider's.
 	linkReceipt struct {
 		lease  fallow.LeaseID
 		signed market.Signed
+		r      receipt.Receipt
+		err    error
 		inline [][]byte
 	}
 	linkFailed struct {
@@ -290,7 +295,9 @@ func (l *link) handle(ctx context.Context, m *nodev1.WorkResponse, wg *sync.Wait
 		if err != nil {
 			l.c.log.WarnContext(ctx, "a receipt is malformed", slog.Uint64("lease", uint64(id)), slog.Any("error", err))
 		} else {
-			l.tell(linkReceipt{id, signed, r.GetInline()})
+			m := linkReceipt{lease: id, signed: signed, inline: r.GetInline()}
+			m.r, m.err = wire.OpenReceipt(l.c.config.ChainID, l.lease.offer.NodeKey, signed)
+			l.tell(m)
 		}
 	}
 	if f := m.GetFailed(); f != nil {

@@ -89,11 +89,15 @@ var errLocal = errors.New("writing outputs")
 // fetch brings the wanted outputs of a receipt under names of their own.
 // Small ones came with it.
 func (s *shelf) fetch(ctx context.Context, moves *blob.Transfer, base string, id attemptID, t spec.Task, r receipt.Receipt, inline [][]byte) (parcel, error) {
+	list := wanted(t, r.Outputs)
+	if len(list) == 0 {
+		return parcel{}, nil
+	}
 	p := parcel{dir: path.Join(s.partial(), fmt.Sprintf("%d-%d-%d", id.lease, id.task, id.attempt))}
 	if err := s.root.MkdirAll(p.dir, 0o755); err != nil {
 		return p, fmt.Errorf("%w: %w", errLocal, err)
 	}
-	for k, i := range wanted(t, r.Outputs) {
+	for k, i := range list {
 		o := r.Outputs[i]
 		name := path.Join(p.dir, strconv.Itoa(k))
 		var err error

@@ -10,6 +10,7 @@ import (
 
 	"fallow.network"
 	"fallow.network/blob"
+	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/spec"
@@ -48,6 +49,10 @@ type run struct {
 	c      *Client
 	rec    record
 	emit   func(Event)
+	watch  func(Event)
+	news   []Event // to be told once what it is about is written down
+	store  *store  // the loop's own: in a step it gathers
+	wrote  bool    // a receipt is among what was gathered
 	secret verify.Secret
 	policy verify.Policy
 	board  *board
@@ -158,13 +163,20 @@ func (c *Client) Run(ctx context.Context, id JobID, watch Events) (*Bill, error)
 
 func newRun(c *Client, rec record, emit func(Event)) *run {
 	r := &run{
-		c: c, rec: rec, emit: emit, policy: verify.DefaultPolicy(), inbox: make(chan any, 256),
+		c: c, rec: rec, watch: emit, store: c.store, policy: verify.DefaultPolicy(), inbox: make(chan any, 256),
 		secret:   sha256.Sum256(append(append([]byte("fallow/coin/v1\x00"), c.coin...), rec.ID...)),
 		stations: map[fallow.LeaseID]*station{}, peers: map[string]Peer{}, may: map[fallow.Digest]bool{},
 		past: map[attemptID]*past{}, receipts: map[attemptID]*held{}, results: map[uint32]result{}, fetching: map[attemptID]bool{},
 		checks: map[attemptID]*check{}, active: map[uint32]*check{},
 		room: make(chan struct{}, c.config.OwnSlots), fetches: make(chan struct{}, 8),
 		wrong: map[fallow.Account]bool{}, refused: map[fallow.Account]string{}, raising: map[fallow.LeaseID]bool{},
+	}
+	r.emit = func(e Event) {
+		if r.store.later != nil {
+			r.news = append(r.news, e)
+			return
+		}
+		r.watch(e)
 	}
 	r.board = newBoard(len(rec.workload.Tasks), c.config.StragglerMin, r.mayTake)
 	for _, b := range rec.workload.Blobs() {
@@ -207,7 +219,7 @@ func (r *run) run(ctx, after context.Context) error {
 
 func (r *run) setState(ctx context.Context, s State, reason string) error {
 	now := time.Now()
-	if err := r.c.store.setState(ctx, r.rec.ID, s, reason, now); err != nil {
+	if err := r.store.setState(ctx, r.rec.ID, s, reason, now); err != nil {
 		return err
 	}
 	if s == StateRunning && r.rec.Started.IsZero() {
@@ -230,8 +242,10 @@ func (r *run) loop(stop, ctx context.Context) error {
 		deadline = t.C
 	}
 	polled := time.Now()
+	var first any
 	for {
-		r.step(ctx)
+		r.step(ctx, first)
+		first = nil
 		if r.fatal != nil {
 			return r.fatal
 		}
@@ -239,8 +253,7 @@ func (r *run) loop(stop, ctx context.Context) error {
 			return nil
 		}
 		select {
-		case m := <-r.inbox:
-			r.handle(ctx, m)
+		case first = <-r.inbox:
 		case <-ticker.C:
 			if time.Since(polled) > time.Second {
 				polled = time.Now()
@@ -261,16 +274,25 @@ func (r *run) finished() bool {
 	return r.board.left() == 0 && len(r.active) == 0 && len(r.fetching) == 0
 }
 
-// step does what time and the last message made possible.
-func (r *run) step(ctx context.Context) {
-	// Take what else has come: one deal for many results.
-	for more := true; more && r.fatal == nil; {
+// maxGather bounds the messages of one step.
+const maxGather = 128
+
+// step does what time and the messages since the last one made possible. What
+// it writes down stands before anything is sent or told.
+func (r *run) step(ctx context.Context, first any) {
+	r.store = r.c.store.gathered()
+	if first != nil {
+		r.handle(ctx, first)
+	}
+	// Take what else has come: one deal, and one commit, for many results.
+	for n := 0; n < maxGather && r.fatal == nil; n++ {
 		select {
 		case m := <-r.inbox:
 			r.handle(ctx, m)
+			continue
 		default:
-			more = false
 		}
+		break
 	}
 	now := time.Now()
 	r.overdue(ctx, now)
@@ -278,6 +300,24 @@ func (r *run) step(ctx context.Context) {
 	r.pay(ctx, now, false)
 	r.provide(now)
 	r.watchBudget()
+	r.commit(ctx)
+	r.store = r.c.store
+}
+
+// commit writes down what was gathered, and tells of it.
+func (r *run) commit(ctx context.Context) {
+	if err := r.store.commit(ctx); err != nil {
+		r.stop(err)
+		return
+	}
+	if r.wrote {
+		r.wrote = false
+		fault.Point("client/receipt-written")
+	}
+	for _, e := range r.news {
+		r.watch(e)
+	}
+	r.news = r.news[:0]
 }
 
 func (r *run) handle(ctx context.Context, m any) {
@@ -351,18 +391,23 @@ func (r *run) hand(ctx context.Context, now time.Time) {
 	if len(list) == 0 {
 		return
 	}
-	if err := r.c.store.addAttempts(ctx, r.rec.ID, list); err != nil {
+	if err := r.store.addAttempts(ctx, r.rec.ID, list); err != nil {
 		r.stop(err)
 		return
 	}
 	for _, a := range list {
-		st := r.stations[a.lease]
 		r.past[a.attemptID] = &past{attemptID: a.attemptID, job: r.rec.ID, kind: a.kind, state: attemptOut}
 		if !a.kind.counts() {
 			if c := r.active[a.task]; c != nil {
 				r.onIssued(ctx, c, a, now)
 			}
 		}
+	}
+	if r.commit(ctx); r.fatal != nil {
+		return
+	}
+	for _, a := range list {
+		st := r.stations[a.lease]
 		st.link.send(r.message(a.attemptID))
 		// Watchers of a task's second run would give it away only to
 		// themselves; a provider is told nothing.

@@ -108,7 +108,7 @@ func (r *run) findChecker(ctx context.Context, task uint32, now time.Time) {
 }
 
 func (r *run) keepCheck(ctx context.Context, c *check, now time.Time) {
-	if err := r.c.store.keepCheck(ctx, r.rec.ID, *c, now); err != nil {
+	if err := r.store.keepCheck(ctx, r.rec.ID, *c, now); err != nil {
 		r.stop(err)
 	}
 }
@@ -298,7 +298,7 @@ func (r *run) suspend(ctx context.Context, c *check) {
 		h.state = receiptHeld
 		st := r.stations[id.lease]
 		st.payable = slices.DeleteFunc(st.payable, func(o *held) bool { return o == h })
-		if err := r.c.store.setReceipt(ctx, id, receiptHeld); err != nil {
+		if err := r.store.setReceipt(ctx, id, receiptHeld); err != nil {
 			r.stop(err)
 		}
 	}

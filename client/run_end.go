@@ -42,7 +42,7 @@ func (r *run) settle(ctx, inner context.Context, cause error) error {
 		return errors.Join(cause, fmt.Errorf("job %s is not settled yet; go on with: fallow job resume %s: %w", r.rec.ID, r.rec.ID, err))
 	}
 	if state == StateDone {
-		if err := r.c.store.learnGas(ctx, r.rec.ID, r.rec.Workload); err != nil {
+		if err := r.store.learnGas(ctx, r.rec.ID, r.rec.Workload); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,7 @@ func (r *run) raiseForDebts(ctx context.Context) {
 			continue
 		}
 		a.reserve = want.Pico()
-		r.stop(errors.Join(r.c.store.setReserve(ctx, id, want), r.c.store.addTransaction(ctx, r.rec.ID, "raise", tx, time.Now())))
+		r.stop(errors.Join(r.store.setReserve(ctx, id, want), r.store.addTransaction(ctx, r.rec.ID, "raise", tx, time.Now())))
 	}
 }
 
@@ -171,7 +171,7 @@ func (r *run) atTheEnd(ctx context.Context, m any) {
 
 // close ends the job's leases on the ledger, by reason.
 func (r *run) close(ctx context.Context, reason fallow.Reason) error {
-	list, err := r.c.store.leasesOf(ctx, r.rec.ID)
+	list, err := r.store.leasesOf(ctx, r.rec.ID)
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func (r *run) onEnding(ctx context.Context, id fallow.LeaseID, reason fallow.Rea
 		a.shut = true
 	}
 	if !st.shared {
-		if err := r.c.store.endLease(ctx, id, leaseEnding, reason, now); err != nil {
+		if err := r.store.endLease(ctx, id, leaseEnding, reason, now); err != nil {
 			r.stop(err)
 		}
 	}
@@ -203,7 +203,7 @@ func (r *run) onRelease(ctx context.Context, m linkRelease) {
 		return
 	}
 	st.released, st.lease.release = true, m.signed
-	if err := r.c.store.setRelease(ctx, m.lease, m.signed); err != nil {
+	if err := r.store.setRelease(ctx, m.lease, m.signed); err != nil {
 		r.stop(err)
 	}
 }

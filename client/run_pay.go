@@ -124,7 +124,7 @@ func (r *run) sign(ctx context.Context, st *station) error {
 		return err
 	}
 	v.signed = wire.Sign(session, market.SignsVoucher, r.c.config.ChainID, message)
-	if err := r.c.store.keepVoucher(ctx, v, places); err != nil {
+	if err := r.store.keepVoucher(ctx, v, places); err != nil {
 		return err
 	}
 	fault.Point("client/voucher-written")

@@ -74,7 +74,7 @@ func (r *run) decide(ctx context.Context, c *check, v verify.Verdict, detail str
 // learn keeps what a check says about a node.
 func (r *run) learn(ctx context.Context, st *station, price fallow.Pico, right bool, now time.Time) {
 	st.evidence = st.evidence.Update(fallow.Time(now.UnixMilli()), r.policy.HalfLifeMS, price, right)
-	if err := r.c.store.keepEvidence(ctx, st.lease.offer.NodeKey, r.rec.workload.Class, st.evidence); err != nil {
+	if err := r.store.keepEvidence(ctx, st.lease.offer.NodeKey, r.rec.workload.Class, st.evidence); err != nil {
 		r.stop(err)
 	}
 }
@@ -92,7 +92,7 @@ func (r *run) refuse(ctx context.Context, h *held) {
 			a.owed = left
 		}
 	}
-	if err := r.c.store.setReceipt(ctx, h.attemptID, receiptRefused); err != nil {
+	if err := r.store.setReceipt(ctx, h.attemptID, receiptRefused); err != nil {
 		r.stop(err)
 	}
 }
@@ -154,15 +154,19 @@ func (r *run) reopen(ctx context.Context, tasks []uint32) {
 	if len(tasks) == 0 {
 		return
 	}
-	outputs, err := r.c.store.outputs(ctx, r.rec.Job)
+	r.commit(ctx) // before it is read
+	outputs, err := r.store.outputs(ctx, r.rec.Job)
 	if err != nil {
 		r.stop(err)
 		return
 	}
 	outputs = slices.DeleteFunc(outputs, func(o Output) bool { return !slices.Contains(tasks, o.Task) })
-	if err := r.c.store.reopen(ctx, r.rec.ID, tasks); err != nil {
+	if err := r.store.reopen(ctx, r.rec.ID, tasks); err != nil {
 		r.stop(err)
 		return
+	}
+	if r.commit(ctx); r.fatal != nil {
+		return // no file goes while its result stands
 	}
 	r.stop(r.shelf.remove(outputs))
 	for _, t := range tasks {

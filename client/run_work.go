@@ -32,7 +32,7 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 	if st == nil {
 		return
 	}
-	rc, err := wire.OpenReceipt(r.c.config.ChainID, st.lease.offer.NodeKey, m.signed)
+	rc, err := m.r, m.err
 	if err != nil {
 		r.c.log.WarnContext(ctx, "a receipt is not the provider's", slog.Uint64("lease", uint64(m.lease)), slog.Any("error", err))
 		r.onEnding(ctx, m.lease, wire.ReasonOf(err), firstLine(err), now)
@@ -67,6 +67,10 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 		return
 	}
 	spare, moves, base := r.rec.workload.Tasks[id.task], st.link.moves, st.link.base()
+	if len(wanted(spare, rc.Outputs)) == 0 {
+		r.onFetched(ctx, f, now)
+		return
+	}
 	r.work.run(func(ctx context.Context) {
 		select {
 		case r.fetches <- struct{}{}:
@@ -148,11 +152,11 @@ func (r *run) admit(ctx context.Context, st *station, f fetched, now time.Time) 
 		r.stop(r.shelf.drop(f.parcel))
 	}
 	fault.Point("client/outputs-placed")
-	if err := r.c.store.addReceipt(ctx, *h, outputs, own, now); err != nil {
+	if err := r.store.addReceipt(ctx, *h, outputs, own, now); err != nil {
 		r.stop(err)
 		return
 	}
-	fault.Point("client/receipt-written")
+	r.wrote = true
 	r.receipts[f.id] = h
 	if h.state == receiptPayable {
 		r.payable(st, h, now)
@@ -203,7 +207,7 @@ func (r *run) ended(ctx context.Context, id attemptID, state string, reason fall
 	if p := r.past[id]; p != nil {
 		p.state, p.reason = state, reason
 	}
-	if err := r.c.store.endAttempt(ctx, id, state, reason, now); err != nil {
+	if err := r.store.endAttempt(ctx, id, state, reason, now); err != nil {
 		r.stop(err)
 	}
 }

@@ -90,10 +90,14 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 
 // store is tenant.db.
 type store struct {
-	db   *sql.DB
-	sure *sql.DB // each commit waits for the disk, and for what went before
+	db    *sql.DB // for reading
+	quick *pen
+	sure  *pen // each commit waits for the disk, and for what went before
 	// fault stands before and after each transaction in tests.
 	fault func(after bool) error
+	// later, where it is not nil, takes writes until they are committed
+	// together.
+	later *[]func(*writer) error
 }
 
 func openStore(ctx context.Context, path string) (*store, error) {
@@ -113,12 +117,7 @@ func openStore(ctx context.Context, path string) (*store, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(4)
-	sure, err := openDB(path, "FULL")
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	sure.SetMaxOpenConns(1)
-	s := &store{db: db, sure: sure}
+	s := &store{db: db, quick: newPen(path, "NORMAL"), sure: newPen(path, "FULL")}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("tenant.db: %w", err), s.close())
 	}
@@ -127,7 +126,7 @@ func openStore(ctx context.Context, path string) (*store, error) {
 
 func openDB(path, synchronous string) (*sql.DB, error) {
 	name := "file:" + (&url.URL{Path: path}).EscapedPath()
-	db, err := sql.Open("sqlite", name+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous("+synchronous+")")
+	db, err := sql.Open("sqlite", name+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous("+synchronous+")")
 	if err != nil {
 		return nil, fmt.Errorf("tenant.db: %w", err)
 	}
@@ -135,9 +134,15 @@ func openDB(path, synchronous string) (*sql.DB, error) {
 }
 
 func (s *store) migrate(ctx context.Context) error {
+	var version int
+	if err := s.db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
+		return err
+	}
+	if version == schemaVersion {
+		return nil
+	}
 	return s.do(ctx, func(w *writer) error {
-		var version int
-		if err := w.tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
+		if err := w.row([]any{&version}, `PRAGMA user_version`); err != nil {
 			return err
 		}
 		switch {
@@ -153,47 +158,67 @@ func (s *store) migrate(ctx context.Context) error {
 	})
 }
 
-func (s *store) close() error { return errors.Join(s.sure.Close(), s.db.Close()) }
-
-// writer is one transaction.
-type writer struct {
-	ctx context.Context //nolint:containedctx // lives for one transaction
-	tx  *sql.Tx
-}
+func (s *store) close() error { return errors.Join(s.sure.close(), s.quick.close(), s.db.Close()) }
 
 // do outlives the process, and surely the machine's power as well: what a
 // signature goes out on must stand before it does.
-func (s *store) do(ctx context.Context, f func(*writer) error) error { return s.in(ctx, s.db, f) }
-
-func (s *store) surely(ctx context.Context, f func(*writer) error) error {
-	return s.in(ctx, s.sure, f)
+func (s *store) do(ctx context.Context, f func(*writer) error) error {
+	if s.later != nil {
+		*s.later = append(*s.later, f)
+		return nil
+	}
+	return s.in(ctx, s.quick, f)
 }
 
-func (s *store) in(ctx context.Context, db *sql.DB, f func(*writer) error) error {
+func (s *store) surely(ctx context.Context, f func(*writer) error) error {
+	return s.in(ctx, s.sure, s.after(f))
+}
+
+// gathered is the same store for one goroutine, where do is put off: what it
+// writes stands together after commit, or with the next that is written
+// surely. Who reads meanwhile sees what stood before.
+func (s *store) gathered() *store {
+	g := *s
+	g.later = new([]func(*writer) error)
+	return &g
+}
+
+// commit writes what was put off.
+func (s *store) commit(ctx context.Context) error {
+	if s.later == nil || len(*s.later) == 0 {
+		return nil
+	}
+	return s.in(ctx, s.quick, s.after(func(*writer) error { return nil }))
+}
+
+// after is f with what was put off before it, in this order.
+func (s *store) after(f func(*writer) error) func(*writer) error {
+	if s.later == nil || len(*s.later) == 0 {
+		return f
+	}
+	list := *s.later
+	*s.later = nil
+	return func(w *writer) error {
+		for _, g := range list {
+			if err := g(w); err != nil {
+				return err
+			}
+		}
+		return f(w)
+	}
+}
+
+func (s *store) in(ctx context.Context, p *pen, f func(*writer) error) error {
 	if s.fault != nil {
 		if err := s.fault(false); err != nil {
 			return err
 		}
 	}
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("tenant.db: %w", err)
-	}
-	if err := f(&writer{ctx, tx}); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("tenant.db: %w", err)
+	if err := p.write(ctx, f); err != nil {
+		return err
 	}
 	if s.fault != nil {
 		return s.fault(true)
-	}
-	return nil
-}
-
-func (w *writer) exec(query string, args ...any) error {
-	if _, err := w.tx.ExecContext(w.ctx, query, args...); err != nil {
-		return fmt.Errorf("tenant.db: %w", err)
 	}
 	return nil
 }
@@ -250,7 +275,7 @@ func (s *store) secret(ctx context.Context, name string, draw func() []byte) ([]
 		if err := w.exec(`INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, draw()); err != nil {
 			return err
 		}
-		return w.tx.QueryRowContext(ctx, `SELECT value FROM secrets WHERE name = ?`, name).Scan(&b)
+		return w.row([]any{&b}, `SELECT value FROM secrets WHERE name = ?`, name)
 	})
 	return b, err
 }

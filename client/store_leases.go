@@ -187,7 +187,7 @@ func (s *store) voucher(ctx context.Context, id fallow.LeaseID) (v voucher, err 
 func (s *store) keepVoucher(ctx context.Context, v voucher, places []place) error {
 	return s.surely(ctx, func(w *writer) error {
 		var old string
-		err := w.tx.QueryRowContext(ctx, `SELECT amount FROM vouchers WHERE lease = ?`, int64(v.Lease)).Scan(&old)
+		err := w.row([]any{&old}, `SELECT amount FROM vouchers WHERE lease = ?`, int64(v.Lease))
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}

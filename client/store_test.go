@@ -16,7 +16,7 @@ func TestStoreHoldsWhatWasSigned(t *testing.T) {
 	}
 	var level int
 	if err := s.surely(t.Context(), func(w *writer) error {
-		return w.tx.QueryRowContext(t.Context(), `PRAGMA synchronous`).Scan(&level)
+		return w.row([]any{&level}, `PRAGMA synchronous`)
 	}); err != nil || level != 2 {
 		t.Errorf("synchronous %d, %v", level, err)
 	}
