@@ -15,7 +15,7 @@ import (
 // Bounds of one frame.
 const (
 	maxSide  = 16_384
-	maxArea  = 1 << 26 // pixels
+	maxArea  = 1 << 25 // pixels: 7680x4320, and 256 MiB where a PNG has 16 bits a sample
 	maxBytes = 1 << 28 // of a frame's file
 )
 
@@ -74,7 +74,7 @@ func checkSize(width, height int) error {
 
 // DecodePPM reads one binary portable pixmap (P6) of one byte a sample, as
 // netpbm's ppm(5) has it. It reads no more than the picture takes, and refuses
-// one that is larger than 16384 pixels a side or 64 Mi pixels in all before
+// one that is larger than 16384 pixels a side or 32 Mi pixels in all before
 // making room for it.
 func DecodePPM(r io.Reader) (*image.RGBA, error) {
 	b, ok := r.(io.ByteReader)

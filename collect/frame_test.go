@@ -2,8 +2,11 @@ package collect
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"image"
 	"image/color"
+	"image/png"
 	"io"
 	"runtime"
 	"strings"
@@ -112,6 +115,70 @@ func FuzzDecodePPM(f *testing.F) {
 		again, err := DecodePPM(bytes.NewReader(ppm(m)))
 		if err != nil || !bytes.Equal(again.Pix, m.Pix) {
 			t.Fatalf("written and read again it differs: %v", err)
+		}
+	})
+}
+
+// pngOf is a picture of one color, which compresses a thousandfold.
+func pngOf(tb testing.TB, width, height int) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray16(image.Rect(0, 0, width, height))); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// resized is a PNG whose header says another size than its rows have.
+func resized(b []byte, width, height uint32) []byte {
+	b = bytes.Clone(b)
+	binary.BigEndian.PutUint32(b[16:], width)
+	binary.BigEndian.PutUint32(b[20:], height)
+	binary.BigEndian.PutUint32(b[29:], crc32.ChecksumIEEE(b[12:29]))
+	return b
+}
+
+// TestPictureBombs: what a few bytes unpack to is bounded before there is room
+// made for it.
+func TestPictureBombs(t *testing.T) {
+	bomb := pngOf(t, maxSide, 1<<11+1)
+	t.Logf("%d bytes of PNG for %d MiB of samples", len(bomb), maxSide*(1<<11+1)*2>>20)
+	for name, b := range map[string][]byte{
+		"a plane of zeros":   bomb,
+		"a header alone":     resized(pngOf(t, 1, 1), 1<<31-1, 1<<31-1),
+		"longer than a side": resized(pngOf(t, 1, 1), maxSide+1, 1),
+		"a PPM header alone": []byte("P6 16384 16384 255\n"),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if m, err := decodeFrame(bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), "is not within") && !strings.Contains(err.Error(), "dimension overflow") {
+			t.Errorf("%s: %v", name, err)
+		} else if m != nil {
+			t.Errorf("%s: a picture as well", name)
+		}
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
+			t.Errorf("%s: %d bytes were allocated", name, grown)
+		}
+	}
+	// Rows that are missing make an error, and no picture of what was there.
+	if _, err := decodeFrame(bytes.NewReader(resized(pngOf(t, 10, 10), 10, 20))); err == nil {
+		t.Error("rows are missing")
+	}
+}
+
+// FuzzDecodeFrame reads PNG and PPM, whichever the bytes announce.
+func FuzzDecodeFrame(f *testing.F) {
+	f.Add(pngOf(f, 3, 2))
+	f.Add(resized(pngOf(f, 3, 2), 100, 100))
+	f.Add([]byte("P6\n2 1\n255\nabcdef"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 26 && bytes.HasPrefix(b, pngMagic) && uint64(binary.BigEndian.Uint32(b[16:]))*uint64(binary.BigEndian.Uint32(b[20:])) > 1<<20 {
+			return // taken, but slow to fill
+		}
+		m, err := decodeFrame(bytes.NewReader(b))
+		if err == nil && (m.Rect.Dx() < 1 || m.Rect.Dx() > maxSide || m.Rect.Dy() > maxSide || len(m.Pix) != 4*m.Rect.Dx()*m.Rect.Dy()) {
+			t.Fatalf("a picture of %v has %d bytes", m.Rect, len(m.Pix))
 		}
 	})
 }

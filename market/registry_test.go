@@ -294,7 +294,11 @@ func FuzzDecodeProvider(f *testing.F) {
 		Owner: "p1", Bond: 5, Nodes: []Node{{Key: key(1), Epoch: 1, Addrs: []string{"/x"}}},
 		Attributes: []Attribute{{"a", "b"}}, Hubs: []string{"h"}, Paused: true, Unbonding: 1, Unbonds: 2, Registered: 3, LastEpoch: 1,
 	}))
+	f.Add(encodeRegistryParams(RegistryParams{MinBond: 5, Allowed: []fallow.Account{"a"}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := decodeRegistryParams(b); err == nil && string(encodeRegistryParams(p)) != string(b) {
+			t.Fatalf("%x comes back as %x", b, encodeRegistryParams(p))
+		}
 		p, err := decodeProvider(b)
 		if err != nil {
 			return
