@@ -68,6 +68,7 @@ func TestStories(t *testing.T) {
 			"json":     cmdJSON,
 			"remember": cmdRemember,
 			"guest":    cmdGuest,
+			"metrics":  cmdMetrics,
 		},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"fallow.network"
 	hubv1 "fallow.network/api/hub"
@@ -47,12 +48,17 @@ func newStats() *stats {
 			Buckets: prometheus.ExponentialBuckets(1e-6, 4, 10),
 		}),
 	}
-	m.registry.MustRegister(m.providers, m.demands, m.answers, m.late, m.dropped, m.slow, m.refused, m.match)
+	m.refused.WithLabelValues(string(fallow.ReasonRateLimited)) // there from the start
+	m.registry.MustRegister(m.providers, m.demands, m.answers, m.late, m.dropped, m.slow, m.refused, m.match,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 func (m *stats) refuse(r fallow.Reason) {
 	m.refusals.Add(1)
+	if !r.Known() {
+		r = "other" // a label is never a stranger's word
+	}
 	m.refused.WithLabelValues(string(r)).Inc()
 }
 

@@ -24,6 +24,7 @@ type child struct {
 	events  func(name, what string)
 	backoff time.Duration // before it is brought back for the first time
 	ends    atomic.Int32  // how often it ended by itself
+	figures *figures      // may be nil
 }
 
 // Bringing a party back: at once it may meet what ended it, so wait, longer
@@ -44,6 +45,7 @@ func (c *child) run(ctx context.Context, started func(pid int)) {
 			return
 		}
 		c.ends.Add(1)
+		c.figures.end(c.name)
 		if !c.restart {
 			c.events(c.name, fmt.Sprintf("ended (%v) and stays away", err))
 			<-ctx.Done()
@@ -78,6 +80,8 @@ func (c *child) once(ctx context.Context, started func(pid int)) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(c.argv[0]), err)
 	}
+	c.figures.stands(c.name, 1)
+	defer c.figures.stands(c.name, 0)
 	started(cmd.Process.Pid)
 	err = cmd.Wait()
 	if err == nil {

@@ -119,6 +119,8 @@ type ports struct {
 	GRPC        int            `toml:"grpc"`
 	REST        int            `toml:"rest"`
 	Peer        int            `toml:"peer"`
+	Metrics     int            `toml:"metrics"` // of the node
+	Up          int            `toml:"up"`      // metrics of the network itself
 	Listen      map[string]int `toml:"listen"`
 	Status      map[string]int `toml:"status"`
 	BlockTime   sdk.Duration   `toml:"block_time"`
@@ -154,7 +156,7 @@ func (c Config) loadPorts(ctx context.Context) (ports, error) {
 	}
 	var free picker
 	defer free.close()
-	for _, at := range []*int{&p.RPC, &p.GRPC, &p.REST, &p.Peer} {
+	for _, at := range []*int{&p.RPC, &p.GRPC, &p.REST, &p.Peer, &p.Metrics, &p.Up} {
 		if err := free.pick(ctx, at); err != nil {
 			return p, err
 		}
@@ -214,6 +216,8 @@ type Running struct {
 	Ready   bool              `json:"ready"`
 	Parties map[string]int    `json:"parties"`
 	Status  map[string]string `json:"status_pages"`
+	// Metrics is where each party's figures stand.
+	Metrics map[string]string `json:"metrics"`
 	// Notes are what was asked for and can't be had.
 	Notes []string `json:"notes,omitempty"`
 }

@@ -50,7 +50,7 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := func(p ports) map[string]int {
-		m := map[string]int{"rpc": p.RPC, "grpc": p.GRPC, "rest": p.REST, "peer": p.Peer}
+		m := map[string]int{"rpc": p.RPC, "grpc": p.GRPC, "rest": p.REST, "peer": p.Peer, "metrics": p.Metrics, "up": p.Up}
 		for n, port := range p.Listen {
 			m["listen "+n] = port
 		}
@@ -60,7 +60,7 @@ func TestPorts(t *testing.T) {
 		return m
 	}
 	had := all(p)
-	if len(had) != 4+2*(c.Hubs+len(c.Providers)) {
+	if len(had) != 6+2*(c.Hubs+len(c.Providers)) {
 		t.Errorf("%d ports: %v", len(had), had)
 	}
 	for name, port := range all(again) {
@@ -88,7 +88,7 @@ func TestPorts(t *testing.T) {
 			t.Errorf("%s is at %d, which systems give away", name, port)
 		}
 	}
-	if len(by) != 4+2*(3+len(c.Providers)) {
+	if len(by) != 6+2*(3+len(c.Providers)) {
 		t.Errorf("%d ports: %v", len(by), by)
 	}
 

@@ -70,7 +70,7 @@ func (c Config) free(ctx context.Context, p ports) error {
 		party string
 		port  int
 	}
-	all := []one{{"node", p.RPC}, {"node", p.GRPC}, {"node", p.REST}, {"node", p.Peer}}
+	all := []one{{"node", p.RPC}, {"node", p.GRPC}, {"node", p.REST}, {"node", p.Peer}, {"node", p.Metrics}, {"up", p.Up}}
 	for _, n := range c.names() {
 		all = append(all, one{n, p.Listen[n]}, one{n, p.Status[n]})
 	}

@@ -141,7 +141,7 @@ func (c Config) found(ctx context.Context, p ports, funds []string) (fallow.Dige
 	argv := []string{
 		"init", "--json", "--home", node, "--chain-id", c.ChainID, "--moniker", "local",
 		"--block-time", time.Duration(p.BlockTime).String(),
-		"--rpc", hostPort(p.RPC), "--grpc", hostPort(p.GRPC), "--api", hostPort(p.REST), "--p2p", hostPort(p.Peer),
+		"--rpc", hostPort(p.RPC), "--grpc", hostPort(p.GRPC), "--api", hostPort(p.REST), "--p2p", hostPort(p.Peer), "--metrics", hostPort(p.Metrics),
 		"--check-window", time.Duration(p.CheckWindow).String(), "--grace", c.Grace.String(), "--unbonding", c.Unbonding.String(),
 	}
 	for _, f := range funds {

@@ -68,7 +68,13 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 		return err
 	}
 
-	u := &up{Config: c, events: tell, children: map[string]*child{}, running: Running{
+	own := newFigures()
+	quiet, err := own.serve(ctx, p.Up)
+	if err != nil {
+		return err
+	}
+	defer quiet()
+	u := &up{Config: c, events: tell, figures: own, children: map[string]*child{}, running: Running{
 		PID: os.Getpid(), Parties: map[string]int{}, Status: map[string]string{"node": "http://" + hostPort(p.RPC)}, Notes: notes,
 	}}
 	for _, name := range c.names() {
@@ -77,11 +83,16 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 	for i := range c.Hubs { // a hub has no page, but figures
 		u.running.Status[c.hubName(i)] += "/metrics"
 	}
+	u.running.Metrics = map[string]string{"node": "http://" + hostPort(p.Metrics) + "/metrics", "up": "http://" + hostPort(p.Up) + "/metrics"}
+	for _, name := range c.names() {
+		u.running.Metrics[name] = "http://" + hostPort(p.Status[name]) + "/metrics"
+	}
 	defer func() { _ = os.Remove(runningFile(c.Dir)) }()
 	err = u.start(ctx, n)
 	if err == nil {
 		u.mu.Lock()
 		u.running.Ready = true
+		u.figures.ready.Set(1)
 		err = u.running.save(c.Dir)
 		now := u.running
 		u.mu.Unlock()
@@ -116,6 +127,7 @@ func (c Config) lock(ctx context.Context) (unlock func(), err error) {
 type up struct {
 	Config
 	events   func(party, what string)
+	figures  *figures
 	layers   []layer // in the order of start
 	children map[string]*child
 
@@ -203,7 +215,7 @@ func (u *up) launch(ctx context.Context, parties []party) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := layer{cancel: cancel, done: new(sync.WaitGroup)}
 	for _, p := range parties {
-		c := &child{party: p, log: u.logFile(p.name), restart: u.Restart, events: u.events, backoff: firstBackoff}
+		c := &child{party: p, log: u.logFile(p.name), restart: u.Restart, events: u.events, backoff: firstBackoff, figures: u.figures}
 		u.children[p.name] = c
 		l.done.Go(func() {
 			c.run(ctx, func(pid int) {

@@ -325,7 +325,7 @@ func (k *desk) allow(who string, perSecond float64, now time.Time) bool {
 
 // declined keeps a decline for people.
 func (d *Daemon) declined(tenant fallow.Account, r fallow.Reason, detail string) {
-	d.metrics.declines.WithLabelValues(string(r)).Inc()
+	d.metrics.declines.WithLabelValues(label(r)).Inc()
 	d.log.Debug("declined a demand", slog.String("tenant", string(tenant)), slog.String("reason", string(r)), slog.String("detail", detail))
 	d.desk.mu.Lock()
 	defer d.desk.mu.Unlock()

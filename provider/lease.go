@@ -393,7 +393,7 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 	delete(d.leases, l.id)
 	d.mu.Unlock()
 	d.capacity.end(l.id)
-	d.metrics.ended.WithLabelValues(string(reason)).Inc()
+	d.metrics.ended.WithLabelValues(label(reason)).Inc()
 	d.log.InfoContext(ctx, "lease ended", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(reason)))
 	d.changed()
 }

@@ -3,6 +3,8 @@ package provider
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"fallow.network"
 )
 
 // metrics are named in docs/metrics.md.
@@ -44,6 +46,9 @@ func newMetrics(d *Daemon) *metrics {
 		gas:       count("gas_total", "Gas of signed receipts."),
 		redeemed:  count("redeemed_credits_total", "Credits redeemed from vouchers."),
 	}
+	for vec, r := range map[*prometheus.CounterVec]fallow.Reason{m.declines: fallow.ReasonNoCapacity, m.ended: fallow.ReasonCompleted, m.failures: fallow.ReasonAborted} {
+		vec.WithLabelValues(string(r)) // there from the start
+	}
 	m.registry.MustRegister(m.offers, m.declines, m.malformed, m.leases, m.ended, m.receipts, m.failures, m.vouchers, m.gas, m.redeemed,
 		gauge("slots", "Slots lent.", func() float64 { return float64(d.capacity.usage().Slots) }),
 		gauge("slots_held", "Slots held by open offers.", func() float64 { return float64(d.capacity.usage().SlotsHeld) }),
@@ -67,6 +72,14 @@ func newMetrics(d *Daemon) *metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
+}
+
+// label is a reason as a label: never a stranger's word.
+func label(r fallow.Reason) string {
+	if r.Known() {
+		return string(r)
+	}
+	return "other"
 }
 
 func (d *Daemon) hubsUp() int {

@@ -248,7 +248,7 @@ func (d *Daemon) failTask(ctx context.Context, l *lease, t *task, err error) {
 			f = &Failure{fallow.ReasonDiskFull, "no room for the outputs or the receipt"}
 		}
 	}
-	d.metrics.failures.WithLabelValues(string(f.Reason)).Inc()
+	d.metrics.failures.WithLabelValues(label(f.Reason)).Inc()
 	l.mu.Lock()
 	delete(l.tasks, t.at)
 	l.mu.Unlock()

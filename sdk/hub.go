@@ -18,6 +18,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/pelletier/go-toml/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fallow.network"
@@ -173,7 +174,7 @@ func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 	if err := host.Serve(mux); err != nil {
 		return err
 	}
-	stop, err := serveStatus(ctx, s.Status, server)
+	stop, err := ServeMetrics(ctx, s.Status, server.Metrics())
 	if err != nil {
 		return err
 	}
@@ -186,20 +187,21 @@ func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 	return nil
 }
 
-// serveStatus serves metrics and health on loopback.
-func serveStatus(ctx context.Context, addr string, server *hub.Server) (stop func(), err error) {
+// ServeMetrics serves metrics and health at addr until stop; nothing where it is
+// empty. Whoever calls it has seen to it that addr is loopback.
+func ServeMetrics(ctx context.Context, addr string, figures prometheus.Gatherer) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("hub's metrics on %s: %w; choose another status", addr, err)
+		return nil, fmt.Errorf("metrics on %s: %w; choose another address for them", addr, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(server.Metrics(), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(figures, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"cosmossdk.io/math"
@@ -39,6 +41,9 @@ type Home struct {
 	BlockTime time.Duration
 	// Listen addresses as host:port; port 0 takes a free one at each start.
 	RPC, P2P, GRPC, API string
+	// Metrics is where figures stand; empty is loopback three ports above RPC's,
+	// and a free one at each start where RPC takes one.
+	Metrics string
 	// Peers to dial, as id@host:port, separated by commas.
 	Peers string
 	// GasPrice is the least price of gas in ufal that this node takes.
@@ -99,6 +104,7 @@ func (h Home) write() (*cmtcfg.Config, error) {
 	cfg.P2P.PersistentPeers = h.Peers
 	cfg.P2P.AddrBookStrict, cfg.P2P.AllowDuplicateIP = false, true
 	cfg.Consensus.TimeoutCommit = h.BlockTime
+	cfg.Instrumentation.Prometheus, cfg.Instrumentation.PrometheusListenAddr = true, h.metrics()
 	srv := srvconfig.DefaultConfig()
 	srv.MinGasPrices = h.GasPrice
 	srv.API.Enable, srv.API.Address = true, "tcp://"+h.API
@@ -122,6 +128,19 @@ func (h Home) write() (*cmtcfg.Config, error) {
 	}
 	privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile())
 	return cfg, nil
+}
+
+// metrics is where figures stand.
+func (h Home) metrics() string {
+	if h.Metrics != "" {
+		return h.Metrics
+	}
+	_, port, _ := net.SplitHostPort(h.RPC)
+	at, err := strconv.Atoi(port)
+	if err != nil || at == 0 || at > 65535-3 {
+		return "127.0.0.1:0"
+	}
+	return "127.0.0.1:" + strconv.Itoa(at+3)
 }
 
 // Join writes a home for an existing network, whose genesis this is, byte for byte.

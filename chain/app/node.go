@@ -40,7 +40,9 @@ type Node struct {
 	// ID is what peers call this node.
 	ID string
 	// Addresses that the servers listen on, as host:port; empty when off.
-	RPCAddress, P2PAddress, GRPCAddress, APIAddress string
+	RPCAddress, P2PAddress, GRPCAddress, APIAddress, MetricsAddress string
+
+	figures *figures
 
 	comet *node.Node
 	db    dbm.DB
@@ -64,10 +66,16 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	if err != nil {
 		return nil, fmt.Errorf("read genesis: %w", err)
 	}
-	n := &Node{}
+	n := &Node{figures: newFigures()}
 	if err := n.listen(cfg, &srv); err != nil {
 		return nil, err
 	}
+	// The one server of figures is ours: it has our modules' beside them.
+	metrics := cfg.Instrumentation.PrometheusListenAddr
+	if !cfg.Instrumentation.Prometheus {
+		metrics = ""
+	}
+	cfg.Instrumentation.PrometheusListenAddr = ""
 	if n.db, err = OpenState(cfg.RootDir, server.GetAppDBBackend(options)); err != nil {
 		return nil, err
 	}
@@ -83,8 +91,8 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	run, end := context.WithCancelCause(ctx)
 	n.run, n.end = run, end
 	n.comet, err = node.NewNodeWithContext(run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
-		proxy.NewLocalClientCreator(watched{server.NewCometABCIWrapper(n.App), n.end}), genesis, consensusDB,
-		node.DefaultMetricsProvider(cfg.Instrumentation), servercmtlog.CometLoggerWrapper{Logger: logger})
+		proxy.NewLocalClientCreator(watched{server.NewCometABCIWrapper(n.App), n.end, n.figures}), genesis, consensusDB,
+		node.DefaultMetricsProvider(cometFigures(cfg.Instrumentation)), servercmtlog.CometLoggerWrapper{Logger: logger})
 	if err == nil {
 		err = n.comet.Start()
 	}
@@ -96,6 +104,12 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	n.group, n.done = errgroup.WithContext(run)
 	if err := n.serve(logger, doc.ChainID, cfg.RootDir, srv); err != nil {
 		return nil, errors.Join(err, n.Stop())
+	}
+	if metrics != "" {
+		// Blocks matter more than figures: it goes on without.
+		if err := n.serveFigures(n.done, metrics, cfg.Instrumentation.MaxOpenConnections); err != nil { //nolint:contextcheck // it ends with the servers
+			logger.Error("no metrics; name another address as prometheus_listen_addr in config.toml", "error", err)
+		}
 	}
 	return n, nil
 }
@@ -224,7 +238,8 @@ func (n *Node) Stop() error {
 // we end the node and say why.
 type watched struct {
 	abci.Application
-	end context.CancelCauseFunc
+	end     context.CancelCauseFunc
+	figures *figures
 }
 
 // FinalizeBlock carries out a block.
@@ -238,5 +253,9 @@ func (w watched) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlo
 			w.end(fmt.Errorf("block %d: %w", req.Height, err))
 		}
 	}()
-	return w.Application.FinalizeBlock(ctx, req)
+	begun := time.Now()
+	if resp, err = w.Application.FinalizeBlock(ctx, req); err == nil {
+		w.figures.block(req.Height, time.Since(begun), resp)
+	}
+	return resp, err
 }

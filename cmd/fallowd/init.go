@@ -108,6 +108,7 @@ the network that the file describes.`,
 	f.StringVar(&h.P2P, "p2p", h.P2P, "listen address for other nodes")
 	f.StringVar(&h.GRPC, "grpc", h.GRPC, "listen address of gRPC")
 	f.StringVar(&h.API, "api", h.API, "listen address of REST")
+	f.StringVar(&h.Metrics, "metrics", "", "listen address of metrics (default: loopback, three ports above --rpc)")
 	f.StringVar(&h.Peers, "peers", "", "nodes to dial, as id@host:port,…")
 	f.StringVar(&h.GasPrice, "min-gas-price", h.GasPrice, "least price of gas that this node takes")
 	f.BoolVar(&h.AnyOrigin, "any-origin", false, "let pages of any web site read RPC and REST")

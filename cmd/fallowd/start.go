@@ -40,6 +40,7 @@ type readyFacts struct {
 	GRPC        string        `json:"grpc"`
 	API         string        `json:"api"`
 	P2P         string        `json:"p2p"`
+	Metrics     string        `json:"metrics"`
 	NodeID      string        `json:"node_id"`
 	PID         int           `json:"pid"`
 }
@@ -63,6 +64,7 @@ it cleanly; after a crash it goes on from the last block.`,
 	f.String("p2p.persistent_peers", "", "nodes to dial, as id@host:port,…")
 	f.String("grpc.address", "", "listen address of gRPC, as 127.0.0.1:9090")
 	f.String("api.address", "", "listen address of REST, as tcp://127.0.0.1:1317")
+	f.String("instrumentation.prometheus_listen_addr", "", "listen address of metrics, as 127.0.0.1:26660")
 	f.String("minimum-gas-prices", "", "least price of gas that this node takes, as 0.001ufal")
 	f.String("pruning", "", "states to keep: default, nothing, everything or custom")
 	f.String("log_level", "", "debug, info, warn or error")
@@ -115,7 +117,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 	}
 	facts := readyFacts{
 		Ready: true, Height: height, ChainID: doc.Genesis.ChainID, GenesisHash: hash, Protocol: fallow.Protocol,
-		RPC: node.RPCAddress, GRPC: node.GRPCAddress, API: node.APIAddress, P2P: node.P2PAddress, NodeID: node.ID, PID: os.Getpid(),
+		RPC: node.RPCAddress, GRPC: node.GRPCAddress, API: node.APIAddress, P2P: node.P2PAddress, Metrics: node.MetricsAddress, NodeID: node.ID, PID: os.Getpid(),
 	}
 	if asJSON {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(facts)
