@@ -1,16 +1,18 @@
 # Everything a newcomer types: make demo, make test. The rest is for working on it.
 SHELL   := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0)
+# TAGS=wasmtime builds that engine in; it needs a C compiler.
+TAGS    :=
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GO      := go
 BUILD   := build
 # What the race detector covers: all but the chain, which is Cosmos' to race.
 PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2e|bench)(/|$$)')
 
-.PHONY: build test test-all race fuzz lint gen demo bench package guest speech clean
+.PHONY: build test test-all test-wasmtime race fuzz lint gen demo bench package guest speech clean
 
 build: ## both binaries, into build/
-	$(GO) build -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
+	$(GO) build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
 
 guest: ## the film's guest, from C
 	@packaging/needs.sh guest
@@ -25,6 +27,10 @@ demo: build guest ## the main job on a local network, with results and a bill
 
 test: build guest speech ## what must pass before a commit
 	$(GO) test -timeout 14m ./...
+
+test-wasmtime: ## the sandbox and its conformance on the other engine
+	$(GO) test -tags wasmtime ./runner/conformance
+	$(GO) test -tags wasmtime ./runner/wasm -engine wasmtime
 
 test-all: build guest speech ## test, and what takes longer
 	FALLOW_LONG=1 $(GO) test -timeout 40m ./...

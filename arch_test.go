@@ -58,7 +58,7 @@ func rooms() []room {
 		{path: "formats", ours: pureRooms, third: []string{"github.com/goccy/go-yaml"}},
 		{path: "collect"},
 
-		{path: "runner/wasm", ours: with(pureRooms, []string{"blob", "fault"}), third: []string{"github.com/tetratelabs/wazero", "golang.org/x/sys"}},
+		{path: "runner/wasm", ours: with(pureRooms, []string{"blob", "fault"}), third: []string{"github.com/bytecodealliance/wasmtime-go", "github.com/tetratelabs/wazero", "golang.org/x/sys"}},
 		{path: "runner/conformance", ours: with(pureRooms, []string{"runner/wasm"})},
 		{path: "hardware", ours: []string{"."}, third: []string{"github.com/NVIDIA/go-nvml", "github.com/godbus/dbus", "golang.org/x/sys"}},
 		{path: "blob", ours: []string{"."}, third: []string{"golang.org/x/sys"}},

@@ -14,6 +14,7 @@ require (
 	cosmossdk.io/log/v2 v2.1.0
 	cosmossdk.io/math v1.5.3
 	filippo.io/age v1.2.1
+	github.com/bytecodealliance/wasmtime-go/v40 v40.0.0
 	github.com/NVIDIA/go-nvml v0.13.0-1
 	github.com/btcsuite/btcd v0.24.2
 	github.com/btcsuite/btcd/btcutil v1.2.0

@@ -18,8 +18,9 @@ type result struct {
 }
 
 // goBench runs one benchmark of a package.
-func goBench(ctx context.Context, name, times, room string) ([]result, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+name+"$", "-benchtime", times, room)
+func goBench(ctx context.Context, name, times, room string, flags ...string) ([]result, error) {
+	args := append([]string{"test", "-run", "^$", "-bench", "^" + name + "$", "-benchtime", times}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, room)...)
 	var told bytes.Buffer
 	cmd.Stderr = &told
 	out, err := cmd.Output()
@@ -93,19 +94,29 @@ func (b *bench) matching(ctx context.Context) error {
 }
 
 // metered compares guests with gas and without by the processor time that they
-// used, the fastest of each, turn about in one process.
+// used, the fastest of each, turn about in one process for each engine.
 func (b *bench) metered(ctx context.Context) error {
-	all, err := goBench(ctx, "BenchmarkMetered", b.kernels, "./runner/conformance")
+	all, err := goBench(ctx, "BenchmarkMetered", b.kernels, "./runner/conformance", "-tags", "wasmtime")
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (wasmtime needs a C compiler: apt-get install gcc libc6-dev)", err)
 	}
-	for _, r := range all {
-		x := r.figures["x-bare"]
-		row := Row{What: "metered guest, " + r.name, Value: x, Unit: "x", Ratio: x, Baseline: "bare", Note: fmt.Sprintf("%.3g Ggas/s", r.figures["Ggas/s"])}
-		if goalKernels[strings.ToLower(strings.TrimLeft(r.name[strings.IndexByte(r.name, '/')+1:], "/"))] {
-			row.Goal = 1.10
+	for _, engine := range []struct{ name, figure string }{{"wazero", "x-bare"}, {"wasmtime", "wasmtime-x-bare"}} {
+		for _, r := range all {
+			x, measured := r.figures[engine.figure]
+			if !measured {
+				return fmt.Errorf("%s: no figure %s", r.name, engine.figure)
+			}
+			row := Row{What: "metered guest on " + engine.name + ", " + r.name, Value: x, Unit: "x", Ratio: x, Baseline: "bare on wazero"}
+			if engine.name == "wazero" {
+				row.Note = fmt.Sprintf("%.3g Ggas/s", r.figures["Ggas/s"])
+			} else {
+				row.Note = fmt.Sprintf("%.3gx bare on wasmtime", r.figures["wasmtime-x-own-bare"])
+			}
+			if goalKernels[r.name[strings.IndexByte(r.name, '/')+1:]] {
+				row.Goal = 1.10
+			}
+			b.add(row)
 		}
-		b.add(row)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"fallow.network"
+	"fallow.network/runner/wasm"
 )
 
 // Home is one party's folder: its config, keys, network file and state.
@@ -66,6 +67,9 @@ type Config struct {
 	AnswerWait Duration `toml:"answer_wait" json:"answer_wait"`
 	// Check says where samples are re-run: own, market or both.
 	Check string `toml:"check" json:"check"`
+	// Engine runs WASM tasks: wazero, wazero-interpreter, or wasmtime where this
+	// build has it. Results are the same.
+	Engine string `toml:"engine" json:"engine"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `toml:"log_level" json:"log_level"`
 	// LogFormat is text or json.
@@ -92,6 +96,7 @@ func Default() Config {
 		GasPrice:   "0.001",
 		AnswerWait: Duration(300 * time.Millisecond),
 		Check:      "both",
+		Engine:     wasm.Wazero,
 		LogLevel:   "info",
 		LogFormat:  "text",
 	}
@@ -118,6 +123,7 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(
 		one("check", c.Check, "own", "market", "both"),
+		one("engine", c.Engine, wasm.Engines()...),
 		one("log_level", c.LogLevel, "debug", "info", "warn", "error"),
 		one("log_format", c.LogFormat, "text", "json"),
 	)

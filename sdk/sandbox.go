@@ -26,7 +26,11 @@ func newRunner(h Home) (*wasm.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wasm.New(wasm.Config{Child: []string{self, wasm.ChildVerb}, Cache: h.WASMCache()})
+	c, err := h.Load()
+	if err != nil {
+		return nil, err
+	}
+	return wasm.New(wasm.Config{Child: []string{self, wasm.ChildVerb}, Cache: h.WASMCache(), Engine: c.Engine})
 }
 
 // paths finds a task's blobs on this machine.

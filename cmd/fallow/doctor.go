@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fallow.network/hardware"
+	"fallow.network/runner/wasm"
 	"fallow.network/sdk"
 )
 
@@ -97,7 +98,7 @@ func diagnose(ctx context.Context, h sdk.Home, m hardware.Machine) []finding {
 		if runtime.GOOS != "linux" {
 			fix = "lend from Linux: only there a task's process is limited by the kernel too"
 		}
-		add("WASM tasks (run, lend)", pick(fix == "", "partly"), "compiled, "+runtime.GOOS+"/"+runtime.GOARCH, fix)
+		add("WASM tasks (run, lend)", pick(fix == "", "partly"), "compiled, "+runtime.GOOS+"/"+runtime.GOARCH+"; engines of this build: "+strings.Join(wasm.Engines(), ", "), fix)
 	default:
 		add("WASM tasks (run, lend)", "partly", "interpreted on "+runtime.GOARCH+", many times slower", "")
 	}

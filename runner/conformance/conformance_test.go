@@ -92,7 +92,7 @@ func buildGo(tb testing.TB, source string) string {
 	return out
 }
 
-// engine is wazero, compiled or interpreted, in a child.
+// engine is an engine in a child.
 func engine(name string, c wasm.Config) conformance.Engine {
 	return conformance.Engine{Name: name, Open: func(t *testing.T) conformance.Runner {
 		t.Helper()
@@ -116,11 +116,14 @@ func open(t *testing.T, c wasm.Config) *wasm.Sandbox {
 	return s
 }
 
-// TestWASM holds wazero to the golden file.
+// TestWASM holds every engine of this build to the golden file; under the race
+// detector the interpreter is too slow.
 func TestWASM(t *testing.T) {
-	engines := []conformance.Engine{engine("compiled", wasm.Config{Cache: t.TempDir()})}
-	if !raced {
-		engines = append(engines, engine("interpreted", wasm.Config{Interpreted: true}))
+	var engines []conformance.Engine
+	for _, name := range wasm.Engines() {
+		if name != wasm.Interpreter || !raced {
+			engines = append(engines, engine(name, wasm.Config{Engine: name, Cache: t.TempDir()}))
+		}
 	}
 	conformance.Run(t, engines...)
 }

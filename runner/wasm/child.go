@@ -15,8 +15,8 @@ const ChildVerb = "wasm-child"
 
 // setup is the first message to a child.
 type setup struct {
-	Cache       string
-	Interpreted bool
+	Cache  string
+	Engine string
 	// AddressSpace bounds the child, in bytes; 0 sets no bound.
 	AddressSpace uint64
 	// Prepare bounds the processor time for one module; 0 sets no bound.
@@ -26,6 +26,10 @@ type setup struct {
 // ChildMain is what a child runs: tasks from in, one after the other, and
 // their results to out, until in ends. It returns the exit code.
 func ChildMain(in io.Reader, out, errs io.Writer) int {
+	if err := growStack(); err != nil {
+		fmt.Fprintf(errs, "wasm child: %v\n", err)
+		return 1
+	}
 	if err := child(context.Background(), bufio.NewReaderSize(in, 1<<16), out); err != nil {
 		fmt.Fprintf(errs, "wasm child: %v\n", err)
 		return 1
@@ -42,7 +46,10 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := confine(s.AddressSpace); err != nil {
 		return fmt.Errorf("confine: %w", err)
 	}
-	e := newEngine(s.Cache, s.Interpreted)
+	e, err := newEngine(s.Engine, s.Cache)
+	if err != nil {
+		return err
+	}
 	e.prepare = s.Prepare
 	for {
 		var t Task

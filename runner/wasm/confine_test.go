@@ -20,7 +20,7 @@ func TestWhatAChildHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(kept) })
-	s := openWith(t, Config{MaxMemory: 1 << 30}, spyVerb, 1)
+	s := openWith(t, Config{Engine: Wazero, MaxMemory: 1 << 30}, spyVerb, 1)
 	task, _ := taskOf(t, noop(t))
 	if err := os.MkdirAll(task.Out, 0o700); err != nil {
 		t.Fatal(err)

@@ -14,9 +14,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-
 	"fallow.network"
 	"fallow.network/meter"
 )
@@ -33,39 +30,122 @@ const (
 	softMemory = 1 << 30
 )
 
+// Engines that run modules. All of them give the same results: they run the
+// same metered module under the same host functions.
+const (
+	// Wazero compiles, and is in every build.
+	Wazero = "wazero"
+	// Interpreter is wazero's interpreter: for comparison, and for machines
+	// that it has no compiler for.
+	Interpreter = "wazero-interpreter"
+	// Wasmtime compiles to faster code and needs C: it is in builds with the tag
+	// wasmtime.
+	Wasmtime = "wasmtime"
+)
+
+// Engines are those of this build.
+func Engines() []string {
+	if wasmtimeBuilt {
+		return []string{Wazero, Interpreter, Wasmtime}
+	}
+	return []string{Wazero, Interpreter}
+}
+
+// compiler makes modules ready on one engine.
+type compiler interface {
+	// compile makes a module ready, with compiled code kept in dir unless that
+	// is empty.
+	compile(ctx context.Context, code []byte, dir string) (program, error)
+	// caches says whether compiled code can be kept.
+	caches() bool
+}
+
+// program is a module that is ready to run; closing it leaves nothing behind.
+type program interface {
+	// instantiate makes a module's memory and globals. It runs nothing but the
+	// start function of bare modules. The error is errNoRoom where the machine
+	// failed and not the module.
+	instantiate(ctx context.Context, r *run) (instance, error)
+	close(ctx context.Context) error
+}
+
+// instance is a module's memory, globals and functions during a run.
+type instance interface {
+	// call calls a function that takes and gives nothing. The error is errNoFunction,
+	// errStopped, a trap, or whatever made the engine give up.
+	call(ctx context.Context, name string) error
+	// global is an exported mutable global, nil where there is none.
+	global(name string) cell
+	close(ctx context.Context)
+}
+
+// cell is a mutable global.
+type cell interface {
+	Get() uint64
+	Set(v uint64)
+}
+
+// memory is what host functions see of a guest's memory; false is a range that
+// isn't inside.
+type memory interface {
+	Read(at, n uint32) ([]byte, bool)
+	WriteUint32Le(at, v uint32) bool
+	WriteUint64Le(at uint32, v uint64) bool
+}
+
+var (
+	// errNoRoom is a host that can't give a module what it was granted.
+	errNoRoom = errors.New("no room for the guest here")
+	// errStopped is a guest that a host function ended.
+	errStopped = errors.New("stopped")
+	// errNoFunction is a call of what isn't exported.
+	errNoFunction = errors.New("no such function")
+)
+
+// engineTrap is a trap that every engine has, by the run profile's word.
+type engineTrap string
+
+func (t engineTrap) Error() string { return "trap: " + string(t) }
+
 // engine runs tasks one after the other inside a child.
 type engine struct {
-	cache       string
-	interpreted bool
-	compiled    map[string]*program
-	order       []string // least recently used first
-	inputs      *inputs
-	prepare     time.Duration // processor time for one module; 0 is any
-	spent       bool          // a module took longer: its work goes on, so this engine ends
+	name     string
+	compiler compiler
+	cache    string
+	compiled map[string]*ready
+	order    []string // least recently used first
+	inputs   *inputs
+	prepare  time.Duration // processor time for one module; 0 is any
+	spent    bool          // a module took longer: its work goes on, so this engine ends
 }
 
-// program is a module that is ready to run, in a runtime of its own: closing
-// it leaves nothing behind.
-type program struct {
-	rt     wazero.Runtime
-	cache  wazero.CompilationCache
-	module wazero.CompiledModule
-	start  bool
+// ready is a compiled module, and whether its start function is to be called.
+type ready struct {
+	program
+	start bool
 }
 
-// newEngine makes an engine; cache is a folder for compiled code, empty for
-// none. The interpreter is for comparison and for machines without a compiler.
-func newEngine(cache string, interpreted bool) *engine {
+// newEngine makes an engine by its name; cache is a folder for compiled code,
+// empty for none.
+func newEngine(name, cache string) (*engine, error) {
 	// A collection that began while a guest computes would wait for it and spin,
-	// for compiled code has no points to stop at. So none begins by itself: host
-	// calls collect (sweep), and tidy does between runs.
+	// for wazero's compiled code has no points to stop at. So none begins by
+	// itself: host calls collect (sweep), and tidy does between runs.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(softMemory)
-	return &engine{
-		cache: cache, interpreted: interpreted,
-		compiled: map[string]*program{},
-		inputs:   &inputs{seen: map[string]stamp{}},
+	e := &engine{name: name, cache: cache, compiled: map[string]*ready{}, inputs: &inputs{seen: map[string]stamp{}}}
+	switch name {
+	case Wazero, Interpreter:
+		e.compiler = wazeroCompiler{interpreted: name == Interpreter}
+	case Wasmtime:
+		var err error
+		if e.compiler, err = newWasmtime(); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("no engine is named %.40q", name)
 	}
+	return e, nil
 }
 
 func (e *engine) close(ctx context.Context) error {
@@ -76,16 +156,8 @@ func (e *engine) close(ctx context.Context) error {
 	return err
 }
 
-func (p *program) close(ctx context.Context) error {
-	err := p.rt.Close(ctx)
-	if p.cache != nil {
-		err = errors.Join(err, p.cache.Close(ctx))
-	}
-	return err
-}
-
 // load reads, meters and compiles a task's module, once.
-func (e *engine) load(ctx context.Context, t Task) (*program, error) {
+func (e *engine) load(ctx context.Context, t Task) (*ready, error) {
 	pages := uint32(min(t.Limits.Memory/meter.PageBytes, meter.MaxMemoryPages))
 	key := t.Module.String() + "/" + strconv.Itoa(int(pages))
 	if t.Bare {
@@ -107,7 +179,7 @@ func (e *engine) load(ctx context.Context, t Task) (*program, error) {
 			return nil, fmt.Errorf("free a module: %w", err)
 		}
 	}
-	p, err := e.within(func() (*program, error) { return e.prepared(ctx, t, pages) })
+	p, err := e.within(func() (*ready, error) { return e.prepared(ctx, t, pages) })
 	if err != nil {
 		return nil, err
 	}
@@ -118,9 +190,9 @@ func (e *engine) load(ctx context.Context, t Task) (*program, error) {
 
 // within makes a program in the processor time that it may take. Neither the
 // pass nor the compiler can be stopped, so after that this engine is spent.
-func (e *engine) within(create func() (*program, error)) (*program, error) {
+func (e *engine) within(create func() (*ready, error)) (*ready, error) {
 	type made struct {
-		p   *program
+		p   *ready
 		err error
 	}
 	done := make(chan made, 1)
@@ -145,7 +217,7 @@ func (e *engine) within(create func() (*program, error)) (*program, error) {
 }
 
 // prepared reads, meters and compiles a task's module.
-func (e *engine) prepared(ctx context.Context, t Task, pages uint32) (*program, error) {
+func (e *engine) prepared(ctx context.Context, t Task, pages uint32) (*ready, error) {
 	code, err := readModule(t)
 	if err != nil {
 		return nil, err
@@ -161,54 +233,28 @@ func (e *engine) prepared(ctx context.Context, t Task, pages uint32) (*program, 
 		}
 		code, started = m.Module, m.Start
 	}
-	p, err := e.compile(ctx, code)
+	made, err := e.compile(ctx, code)
 	if err != nil {
 		return nil, err
 	}
-	p.start = started
-	return p, nil
+	return &ready{made, started}, nil
 }
 
 // compile compiles with the cache where that works. Only what the engine says
 // without it counts against the module.
-func (e *engine) compile(ctx context.Context, code []byte) (*program, error) {
-	if e.cache != "" && !e.interpreted {
-		dir := filepath.Join(e.cache, fallow.Sum(code).String())
-		if p, err := e.compileIn(ctx, code, dir); err == nil {
+func (e *engine) compile(ctx context.Context, code []byte) (program, error) {
+	if e.cache != "" && e.compiler.caches() {
+		dir := filepath.Join(e.cache, e.name+"-"+fallow.Sum(code).String())
+		if p, err := e.compiler.compile(ctx, code, dir); err == nil {
 			now := time.Now()
 			_ = os.Chtimes(dir, now, now) // for the eviction of what nobody uses
 			return p, nil
 		}
 		_ = os.RemoveAll(dir) // it may be broken, or the disk full
 	}
-	p, err := e.compileIn(ctx, code, "")
+	p, err := e.compiler.compile(ctx, code, "")
 	if err != nil {
 		return nil, abort(fallow.ReasonModuleRefused, "the engine refuses the module: %s", clip(err.Error()))
-	}
-	return p, nil
-}
-
-func (e *engine) compileIn(ctx context.Context, code []byte, dir string) (*program, error) {
-	config := wazero.NewRuntimeConfig()
-	if e.interpreted {
-		config = wazero.NewRuntimeConfigInterpreter()
-	}
-	p := &program{}
-	if dir != "" {
-		c, err := wazero.NewCompilationCacheWithDir(dir)
-		if err != nil {
-			return nil, err
-		}
-		p.cache = c
-		config = config.WithCompilationCache(c)
-	}
-	p.rt = wazero.NewRuntimeWithConfig(ctx, config.WithCoreFeatures(api.CoreFeaturesV2))
-	err := instantiateHost(ctx, p.rt)
-	if err == nil {
-		p.module, err = p.rt.CompileModule(ctx, code)
-	}
-	if err != nil {
-		return nil, errors.Join(err, p.close(ctx))
 	}
 	return p, nil
 }

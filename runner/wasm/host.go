@@ -1,16 +1,14 @@
 package wasm
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
 
 	"fallow.network"
@@ -55,10 +53,10 @@ type run struct {
 	// Gas, when metered.
 	metered  bool
 	account  meter.Account
-	reserve  api.MutableGlobal
-	quantum  api.MutableGlobal
-	depth    api.MutableGlobal
-	memory   api.Memory
+	reserve  cell
+	quantum  cell
+	depth    cell
+	memory   memory // exported as "memory"; nil before the first host call
 	trap     string // by the host's own hand
 	host     error  // the host ran out of something
 	exited   bool
@@ -125,7 +123,8 @@ func (r *run) close() {
 	r.inputs.close()
 }
 
-// stop ends the guest from inside a host call.
+// stop ends the guest from inside a host call: by what wazero takes for that,
+// and other engines' adapters catch.
 func (r *run) stop() { panic(sys.NewExitError(1)) }
 
 // stopTrap ends the guest with a trap that repeats.
@@ -247,51 +246,35 @@ func (r *run) vacant() (int, errno) {
 	return len(r.fds) - 1, ok
 }
 
-type runKey struct{}
-
 // call is a host function on a run; args and results share a stack.
 type call func(r *run, s []uint64) errno
 
-// instantiateHost gives the runtime its WASI: every function that the meter
-// admits, each charged by the schedule first.
-func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
-	b := rt.NewHostModuleBuilder(meter.HostModule)
-	table := calls()
-	for _, h := range meter.Hosts {
-		f, known := table[h.Name]
-		if !known {
-			return errors.New("no host function " + h.Name)
-		}
-		params, results := signature(h.Sig)
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, mod api.Module, s []uint64) {
-			r := ctx.Value(runKey{}).(*run)
-			if r.memory == nil {
-				r.memory = mod.ExportedMemory("memory")
-			}
-			r.sweep()
-			r.charge(h.Cost)
-			e := f(r, s)
-			if len(results) > 0 {
-				s[0] = uint64(e)
-			}
-		}), params, results).Export(h.Name)
-	}
-	_, err := b.Instantiate(ctx)
-	return err
+// hostCall is a host function with what it costs.
+type hostCall struct {
+	meter.Host
+	do     call
+	result bool // it gives an errno
 }
 
-// signature turns the schedule's letters into value types.
-func signature(sig string) (params, results []api.ValueType) {
-	to := &params
-	for _, c := range sig {
-		switch c {
-		case ':':
-			to = &results
-		case 'I':
-			*to = append(*to, api.ValueTypeI64)
-		default:
-			*to = append(*to, api.ValueTypeI32)
+// hostCalls are every function that the meter admits.
+func hostCalls() ([]hostCall, error) {
+	table := calls()
+	all := make([]hostCall, len(meter.Hosts))
+	for i, h := range meter.Hosts {
+		f, known := table[h.Name]
+		if !known {
+			return nil, errors.New("no host function " + h.Name)
 		}
+		all[i] = hostCall{h, f, !strings.HasSuffix(h.Sig, ":")}
 	}
-	return params, results
+	return all, nil
+}
+
+// on makes the call, charged by the schedule first.
+func (c *hostCall) on(r *run, s []uint64) {
+	r.sweep()
+	r.charge(c.Cost)
+	if e := c.do(r, s); c.result {
+		s[0] = uint64(e)
+	}
 }

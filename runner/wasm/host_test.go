@@ -254,7 +254,7 @@ func TestNoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, ChildVerb)
-	cmd.Stdin = bytes.NewReader(append(framed(t, setup{AddressSpace: 4 << 30}), framed(t, task)...))
+	cmd.Stdin = bytes.NewReader(append(framed(t, setup{Engine: *onEngine, AddressSpace: 4 << 30}), framed(t, task)...))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -152,8 +153,15 @@ func open(tb testing.TB, slots int) *Sandbox {
 	return openWith(tb, Config{}, ChildVerb, slots)
 }
 
+// onEngine has every test that names none run on another engine:
+// go test -tags wasmtime ./runner/wasm -engine wasmtime
+var onEngine = flag.String("engine", Wazero, "run the guests on this `engine`")
+
 func openWith(tb testing.TB, c Config, verb string, slots int) *Sandbox {
 	tb.Helper()
+	if c.Engine == "" {
+		c.Engine = *onEngine
+	}
 	s := runnerWith(tb, c, verb).Open(slots)
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {

@@ -9,23 +9,16 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/sys"
-
 	"fallow.network"
 	"fallow.network/meter"
 	"fallow.network/receipt"
 )
 
 // run instantiates the module and calls it.
-func (p *program) run(ctx context.Context, r *run) (Result, error) {
-	ctx = context.WithValue(ctx, runKey{}, r)
-	ctx = experimental.WithMemoryAllocator(ctx, allocator{r.task.Limits.Memory})
-	mod, err := p.instantiate(ctx)
+func (p *ready) run(ctx context.Context, r *run) (Result, error) {
+	mod, err := p.instantiate(ctx, r)
 	if mod != nil {
-		defer mod.Close(ctx) //nolint:errcheck // it holds nothing but memory
+		defer mod.close(ctx)
 	}
 	switch {
 	case errors.Is(err, errNoRoom):
@@ -40,44 +33,27 @@ func (p *program) run(ctx context.Context, r *run) (Result, error) {
 			return Result{}, err
 		}
 		if p.start {
-			_, err = mod.ExportedFunction(meter.ExportStart).Call(ctx)
+			err = mod.call(ctx, meter.ExportStart)
 		}
 	}
 	if err == nil {
-		start := mod.ExportedFunction("_start")
-		if start == nil {
-			return Result{}, abort(fallow.ReasonModuleRefused, "the module exports no _start: it is no WASI command")
-		}
-		_, err = start.Call(ctx)
+		err = mod.call(ctx, "_start")
+	}
+	if errors.Is(err, errNoFunction) {
+		return Result{}, abort(fallow.ReasonModuleRefused, "the module exports no _start: it is no WASI command")
 	}
 	return r.outcome(err)
 }
 
-// errNoRoom is a host that can't give a module what it was granted.
-var errNoRoom = errors.New("no room for the guest here")
-
-// instantiate turns the engine's panic over memory that it didn't get into an
-// error: the machine's failure and not the module's.
-func (p *program) instantiate(ctx context.Context) (mod api.Module, err error) {
-	defer func() {
-		if what := recover(); what != nil {
-			mod, err = nil, fmt.Errorf("%w: %v", errNoRoom, what)
-		}
-	}()
-	return p.rt.InstantiateModule(ctx, p.module, wazero.NewModuleConfig().WithName("").WithStartFunctions())
-}
-
 // meterWith sets the module's counters from the task's limits.
-func (r *run) meterWith(mod api.Module) error {
+func (r *run) meterWith(mod instance) error {
 	for _, g := range []struct {
-		to   *api.MutableGlobal
+		to   *cell
 		name string
 	}{{&r.reserve, meter.ExportReserve}, {&r.quantum, meter.ExportQuantum}, {&r.depth, meter.ExportDepth}} {
-		global, is := mod.ExportedGlobal(g.name).(api.MutableGlobal)
-		if !is {
+		if *g.to = mod.global(g.name); *g.to == nil {
 			return fmt.Errorf("the metered module has no %s", g.name)
 		}
-		*g.to = global
 	}
 	slots := r.task.Limits.StackDepth
 	if slots == 0 {
@@ -103,22 +79,10 @@ func (r *run) gas(trapped bool) fallow.Gas {
 	return r.account.Used()
 }
 
-// engineTraps are the engine's words for traps.
-var engineTraps = []struct{ text, word string }{
-	{"wasm error: unreachable", TrapUnreachable},
-	{"wasm error: out of bounds memory access", TrapMemory},
-	{"wasm error: invalid table access", TrapTable},
-	{"wasm error: indirect call type mismatch", TrapSignature},
-	{"wasm error: integer overflow", TrapOverflow},
-	{"wasm error: integer divide by zero", TrapDivide},
-	{"wasm error: invalid conversion to integer", TrapConversion},
-}
-
 // outcome reads how the guest ended. What isn't an exit or a trap that every
 // engine has is an abort, the engine's own stack overflow too.
 func (r *run) outcome(err error) (Result, error) {
-	var exit *sys.ExitError
-	stopped := errors.As(err, &exit)
+	stopped := errors.Is(err, errStopped)
 	switch {
 	case r.host != nil:
 		return Result{}, r.host
@@ -131,12 +95,11 @@ func (r *run) outcome(err error) (Result, error) {
 	case r.metered && int32(r.depth.Get()) < 0:
 		return r.trapped(TrapStack), nil
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	for _, w := range engineTraps {
-		if strings.HasSuffix(text, w.text) {
-			return r.trapped(w.word), nil
-		}
+	var t engineTrap
+	if errors.As(err, &t) {
+		return r.trapped(string(t)), nil
 	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
 	return Result{}, abort(fallow.ReasonAborted, "the engine gave up: %s", clip(text))
 }
 

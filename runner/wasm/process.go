@@ -19,6 +19,13 @@ const (
 	// memory, for the Go runtime, which reserves much and uses little, and for
 	// compiling.
 	overhead = 4 << 30
+	// stackVariable tells a child how large its threads' stacks shall be, in bytes.
+	stackVariable = "FALLOW_STACK"
+	// wasmtimeStack holds the deepest calls that a task may be granted, and
+	// wasmtimeSpace is address space for such stacks, few of them used, and for
+	// the 4 GiB that wasmtime reserves around a memory.
+	wasmtimeStack = 1 << 30
+	wasmtimeSpace = 32 << 30
 	// maxChatter bounds what is kept of a child's standard error.
 	maxChatter = 4 << 10
 )
@@ -84,6 +91,11 @@ func start(c Config) (*process, error) {
 	}
 	cmd := exec.Command(c.Child[0], c.Child[1:]...) //nolint:noctx // it outlives the call; Close kills it
 	cmd.Env = append([]string{"GOTRACEBACK=none", "GOMAXPROCS=2"}, faults.Environment()...)
+	space := c.MaxMemory + overhead
+	if c.Engine == Wasmtime {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", stackVariable, wasmtimeStack))
+		space += wasmtimeSpace
+	}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = childAttributes()
 	p := &process{cmd: cmd, in: in, out: out, reader: bufio.NewReaderSize(out, 1<<16), chatter: &tail{}, ended: make(chan struct{})}
@@ -98,7 +110,7 @@ func start(c Config) (*process, error) {
 		close(p.ended)
 	}()
 	if err == nil {
-		err = putFrame(in, setup{Cache: c.Cache, Interpreted: c.Interpreted, AddressSpace: c.MaxMemory + overhead, Prepare: c.Prepare})
+		err = putFrame(in, setup{Cache: c.Cache, Engine: c.Engine, AddressSpace: space, Prepare: c.Prepare})
 	}
 	if err != nil {
 		p.end()

@@ -19,8 +19,8 @@ type Config struct {
 	// MaxCache bounds that folder, in bytes; 0 is 2 GiB. What was used least
 	// recently goes first, when a sandbox is opened.
 	MaxCache uint64
-	// Interpreted runs without the compiler, for comparison.
-	Interpreted bool
+	// Engine is one of Engines; empty is Wazero.
+	Engine string
 	// Prepare bounds the processor time that metering and compiling one module
 	// may take, which nobody pays for; 0 is a minute.
 	Prepare time.Duration
@@ -48,6 +48,12 @@ func New(c Config) (*Runner, error) {
 			return nil, fmt.Errorf("runner: command for children: %w", err)
 		}
 		c.Child = append([]string{path}, c.Child[1:]...)
+	}
+	if c.Engine == "" {
+		c.Engine = Wazero
+	}
+	if !slices.Contains(Engines(), c.Engine) {
+		return nil, fmt.Errorf("runner: engine %.40q is not in this build: want one of %s", c.Engine, strings.Join(Engines(), ", "))
 	}
 	if c.MaxMemory == 0 {
 		c.MaxMemory = defaultMaxMemory
