@@ -1,23 +1,15 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
-	"cosmossdk.io/math"
-	"github.com/cometbft/cometbft/crypto"
 	cmttypes "github.com/cometbft/cometbft/types"
-	clienttx "github.com/cosmos/cosmos-sdk/client/tx"
-	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
-	"github.com/cosmos/cosmos-sdk/crypto/keyring"
 	sdk "github.com/cosmos/cosmos-sdk/types"
-	"github.com/cosmos/cosmos-sdk/types/tx/signing"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
-	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
 	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	minttypes "github.com/cosmos/cosmos-sdk/x/mint/types"
@@ -192,38 +184,6 @@ func (g Genesis) document(app *App, last func(map[string]rawJSON) error) (*cmtty
 		return nil, fmt.Errorf("check genesis: %w", err)
 	}
 	return doc, nil
-}
-
-// addValidator puts the signed transaction that makes the first validator
-// into the state.
-func addValidator(ctx context.Context, app *App, state map[string]rawJSON, ring keyring.Keyring, operator *keyring.Record, address sdk.AccAddress,
-	key crypto.PubKey, moniker, chainID string, stake sdk.Coin,
-) error {
-	consensus, err := cryptocodec.FromCmtPubKeyInterface(key)
-	if err != nil {
-		return fmt.Errorf("read the validator's key: %w", err)
-	}
-	msg, err := stakingtypes.NewMsgCreateValidator(sdk.ValAddress(address).String(), consensus, stake,
-		stakingtypes.NewDescription(moniker, "", "", "", ""),
-		stakingtypes.NewCommissionRates(math.LegacyNewDecWithPrec(5, 2), math.LegacyNewDecWithPrec(20, 2), math.LegacyNewDecWithPrec(1, 2)), math.OneInt())
-	if err != nil {
-		return fmt.Errorf("make the validator's message: %w", err)
-	}
-	builder := app.txConfig.NewTxBuilder()
-	if err := builder.SetMsgs(msg); err != nil {
-		return fmt.Errorf("make the validator's transaction: %w", err)
-	}
-	builder.SetGasLimit(200_000)
-	factory := clienttx.Factory{}.WithTxConfig(app.txConfig).WithKeybase(ring).WithChainID(chainID).
-		WithSignMode(signing.SignMode_SIGN_MODE_DIRECT).WithSequence(0).WithAccountNumber(0)
-	if err := clienttx.Sign(ctx, factory, operator.Name, builder, true); err != nil {
-		return fmt.Errorf("sign the validator's transaction: %w", err)
-	}
-	raw, err := app.txConfig.TxJSONEncoder()(builder.GetTx())
-	if err != nil {
-		return fmt.Errorf("write the validator's transaction: %w", err)
-	}
-	return setJSON(app.codec, state, genutiltypes.ModuleName, genutiltypes.NewGenesisState([]json.RawMessage{raw}))
 }
 
 func denominations() []banktypes.Metadata {

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,15 +9,12 @@ import (
 	"strconv"
 	"time"
 
-	"cosmossdk.io/math"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 	cmttypes "github.com/cometbft/cometbft/types"
 	"github.com/cosmos/cosmos-sdk/codec"
-	"github.com/cosmos/cosmos-sdk/crypto/hd"
-	"github.com/cosmos/cosmos-sdk/crypto/keyring"
 	srvconfig "github.com/cosmos/cosmos-sdk/server/config"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/spf13/pflag"
@@ -44,6 +40,9 @@ type Home struct {
 	// Metrics is where figures stand; empty is loopback three ports above RPC's,
 	// and a free one at each start where RPC takes one.
 	Metrics string
+	// External is the host:port at which other nodes reach this one; P2P when
+	// empty.
+	External string
 	// Peers to dial, as id@host:port, separated by commas.
 	Peers string
 	// GasPrice is the least price of gas in ufal that this node takes.
@@ -101,7 +100,7 @@ func (h Home) write() (*cmtcfg.Config, error) {
 	cfg.LogLevel = "warn"
 	cfg.RPC.ListenAddress, cfg.P2P.ListenAddress = "tcp://"+h.RPC, "tcp://"+h.P2P
 	cfg.RPC.MaxBodyBytes = 4 << 20
-	cfg.P2P.PersistentPeers = h.Peers
+	cfg.P2P.PersistentPeers, cfg.P2P.ExternalAddress = h.Peers, h.External
 	cfg.P2P.AddrBookStrict, cfg.P2P.AllowDuplicateIP = false, true
 	cfg.Consensus.TimeoutCommit = h.BlockTime
 	cfg.Instrumentation.Prometheus, cfg.Instrumentation.PrometheusListenAddr = true, h.metrics()
@@ -118,10 +117,9 @@ func (h Home) write() (*cmtcfg.Config, error) {
 		cfg.RPC.CORSAllowedOrigins = []string{"*"}
 		srv.API.EnableUnsafeCORS = true
 	}
-	if err := cfg.ValidateBasic(); err != nil {
-		return nil, fmt.Errorf("check the node's settings: %w", err)
+	if err := writeConfig(cfg); err != nil {
+		return nil, err
 	}
-	cmtcfg.WriteConfigFile(filepath.Join(h.Dir, "config", "config.toml"), cfg)
 	srvconfig.WriteConfigFile(filepath.Join(h.Dir, "config", "app.toml"), srv)
 	if _, err := p2p.LoadOrGenNodeKey(cfg.NodeKeyFile()); err != nil {
 		return nil, fmt.Errorf("make the node key: %w", err)
@@ -152,46 +150,7 @@ func (h Home) Join(genesis []byte) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(cfg.GenesisFile(), genesis, 0o600)
-}
-
-// Found writes a home and the genesis of a new network with this home's node
-// as its validator, and returns the genesis file's bytes. The validator's
-// operator account lies in the home's test keyring.
-func (h Home) Found(ctx context.Context, app *App, g Genesis) ([]byte, error) {
-	if err := g.Validate(); err != nil {
-		return nil, err
-	}
-	cfg, err := h.write()
-	if err != nil {
-		return nil, err
-	}
-	ring, err := keyring.New(sdk.KeyringServiceName(), keyring.BackendTest, h.Dir, nil, app.codec)
-	if err != nil {
-		return nil, fmt.Errorf("open the home's keyring: %w", err)
-	}
-	operator, _, err := ring.NewMnemonic(Operator, keyring.English, hd.CreateHDPath(fallow.CoinType, 0, 0).String(), "", hd.Secp256k1)
-	if err != nil {
-		return nil, fmt.Errorf("make the operator's key: %w", err)
-	}
-	address, err := operator.GetAddress()
-	if err != nil {
-		return nil, fmt.Errorf("read the operator's key: %w", err)
-	}
-	stake := sdk.NewInt64Coin(fallow.TokenDenom, int64(g.Stake))
-	g.Accounts = append([]Funding{{Address: address.String(), Coins: sdk.NewCoins(stake.AddAmount(math.NewInt(1_000_000_000)))}}, g.Accounts...)
-	signer := privval.LoadFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile())
-	doc, err := g.document(app, func(state map[string]rawJSON) error {
-		return addValidator(ctx, app, state, ring, operator, address, signer.Key.PubKey, h.Moniker, g.ChainID, stake)
-	})
-	if err != nil {
-		return nil, err
-	}
-	raw, err := cmtjson.Marshal(doc)
-	if err != nil {
-		return nil, fmt.Errorf("write genesis: %w", err)
-	}
-	return raw, os.WriteFile(cfg.GenesisFile(), raw, 0o600)
+	return writeGenesis(cfg, genesis)
 }
 
 // ReadHome reads the settings of the node in dir: config.toml and app.toml,

@@ -11,6 +11,7 @@ import (
 	"github.com/cometbft/cometbft/p2p"
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"fallow.network"
 	"fallow.network/chain/app"
@@ -101,20 +102,32 @@ the network that the file describes.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&g.ChainID, "chain-id", g.ChainID, "name of the network")
 	f.StringVar(&h.Moniker, "moniker", h.Moniker, "name of this node")
-	f.DurationVar(&h.BlockTime, "block-time", h.BlockTime, "wait from one block to the next, 250ms to 1m")
 	f.StringVar(&h.RPC, "rpc", h.RPC, "listen address of CometBFT's RPC; port 0 takes a free one at each start")
 	f.StringVar(&h.P2P, "p2p", h.P2P, "listen address for other nodes")
 	f.StringVar(&h.GRPC, "grpc", h.GRPC, "listen address of gRPC")
 	f.StringVar(&h.API, "api", h.API, "listen address of REST")
 	f.StringVar(&h.Metrics, "metrics", "", "listen address of metrics (default: loopback, three ports above --rpc)")
 	f.StringVar(&h.Peers, "peers", "", "nodes to dial, as id@host:port,…")
+	f.StringVar(&genesis, "genesis", "", "join the network of this genesis file")
+	genesisFlags(f, &g, &accounts)
+	nodeFlags(f, &h)
+	f.BoolVar(&asJSON, "json", false, "print what was written as JSON")
+	return c
+}
+
+// nodeFlags are what every node of a network may be told alike.
+func nodeFlags(f *pflag.FlagSet, h *app.Home) {
+	f.DurationVar(&h.BlockTime, "block-time", h.BlockTime, "wait from one block to the next, 250ms to 1m")
 	f.StringVar(&h.GasPrice, "min-gas-price", h.GasPrice, "least price of gas that this node takes")
 	f.BoolVar(&h.AnyOrigin, "any-origin", false, "let pages of any web site read RPC and REST")
-	f.StringVar(&genesis, "genesis", "", "join the network of this genesis file")
-	f.StringArrayVar(&accounts, "account", nil, "ADDRESS=COINS at genesis; may be repeated")
-	f.Uint64Var(&g.Stake, "stake", g.Stake, "the validator's stake in ufal")
+}
+
+// genesisFlags are what a new network begins with.
+func genesisFlags(f *pflag.FlagSet, g *app.Genesis, accounts *[]string) {
+	f.StringVar(&g.ChainID, "chain-id", g.ChainID, "name of the network")
+	f.StringArrayVar(accounts, "account", nil, "ADDRESS=COINS at genesis; may be repeated")
+	f.Uint64Var(&g.Stake, "stake", g.Stake, "each validator's stake in ufal")
 	f.DurationVar(&g.VotingPeriod, "voting-period", g.VotingPeriod, "how long a governance vote lasts")
 	for _, w := range []struct {
 		name, text string
@@ -133,8 +146,6 @@ the network that the file describes.`,
 	f.Uint64Var(&g.Lease.DepositSeconds, "deposit-seconds", g.Lease.DepositSeconds, "seconds of its price that a service locks")
 	f.Uint64Var((*uint64)(&g.Provider.MinBond), "min-bond", uint64(g.Provider.MinBond), "least bond of a provider, in ufal")
 	f.Uint64Var(&g.Provider.BondPrice, "bond-price", g.Provider.BondPrice, "pico-credits that one ufal of bond stands for")
-	f.BoolVar(&asJSON, "json", false, "print what was written as JSON")
-	return c
 }
 
 // milliseconds is a flag that takes a duration, as 90s or 24h.

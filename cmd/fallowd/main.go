@@ -83,6 +83,7 @@ one for you; run it yourself to validate, or to need nobody's word.
 
   fallowd init --chain-id NAME     found a network with this node as validator
   fallowd init --genesis FILE      join one
+  fallowd testnet DIR              write the homes of a whole network
   fallowd start                    run the node
   fallowd audit                    prove the books`,
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
@@ -94,6 +95,6 @@ one for you; run it yourself to validate, or to need nobody's word.
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &failure{exitUsage, err} })
 	root.PersistentFlags().String("home", home(), "folder of settings, keys and state (or $FALLOWD_HOME)")
-	root.AddCommand(newInitCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand(), newAuditCommand())
+	root.AddCommand(newInitCommand(), newTestnetCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand(), newAuditCommand())
 	return root
 }
