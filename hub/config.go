@@ -18,6 +18,7 @@ const (
 	lastWords     = time.Second      // that a stream has once it must end
 	staleFunds    = 10 * time.Minute
 	fundsTimeout  = 2 * time.Second
+	lookups       = 16 // questions to the ledger about strangers at once
 	mostClasses   = 16
 	mostAttribute = 64
 	mostAddrs     = 32
@@ -49,6 +50,10 @@ type Limits struct {
 	// All other tenants together: accounts cost nothing.
 	UnfundedRate  float64 `toml:"unfunded_rate"`
 	UnfundedBurst int     `toml:"unfunded_burst"`
+	// LookupRate is how often the ledger is asked, each second and at once,
+	// about tenants and nodes of which it has not said yes before.
+	LookupRate  float64 `toml:"lookup_rate"`
+	LookupBurst int     `toml:"lookup_burst"`
 	// FundsAgeMS is how long a balance is believed, in milliseconds.
 	FundsAgeMS int64 `toml:"funds_age_ms"`
 	// Remember is how many peers and tenants have a rate of their own.
@@ -62,6 +67,7 @@ func Default() Limits {
 		PeerRate: 10, PeerBurst: 50,
 		Funded: 10_000, TenantRate: 5, TenantBurst: 30,
 		UnfundedRate: 1, UnfundedBurst: 5,
+		LookupRate: 200, LookupBurst: 400,
 		FundsAgeMS: 5000, Remember: 65536,
 	}
 }
@@ -82,6 +88,7 @@ func (l Limits) Validate() error {
 		{"peer_burst", int64(l.PeerBurst), 1, 1 << 20},
 		{"tenant_burst", int64(l.TenantBurst), 1, 1 << 20},
 		{"unfunded_burst", int64(l.UnfundedBurst), 0, 1 << 20},
+		{"lookup_burst", int64(l.LookupBurst), 1, 1 << 20},
 		{"funds_age_ms", l.FundsAgeMS, 0, 3600_000},
 		{"remember", int64(l.Remember), 1, 1 << 22},
 	} {
@@ -89,9 +96,9 @@ func (l Limits) Validate() error {
 			return fmt.Errorf("%s = %d: want %d to %d", v.name, v.value, v.least, v.max)
 		}
 	}
-	for _, r := range []float64{l.PeerRate, l.TenantRate} {
+	for _, r := range []float64{l.PeerRate, l.TenantRate, l.LookupRate} {
 		if math.IsNaN(r) || r <= 0 {
-			return errors.New("peer_rate and tenant_rate: want requests a second above 0")
+			return errors.New("peer_rate, tenant_rate and lookup_rate: want requests a second above 0")
 		}
 	}
 	if math.IsNaN(l.UnfundedRate) || l.UnfundedRate < 0 {

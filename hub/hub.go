@@ -40,6 +40,11 @@ type ClientKeys interface {
 	Acts(ctx context.Context, tenant fallow.Account, key market.ClientKey) (bool, error)
 }
 
+// Nodes tells whether a node is one of a provider's that has a bond.
+type Nodes interface {
+	Bonded(ctx context.Context, provider fallow.Account, node fallow.Key) (bool, error)
+}
+
 // Deps is what a hub needs of the world.
 type Deps struct {
 	ChainID string
@@ -47,6 +52,9 @@ type Deps struct {
 	Escrow Escrow
 	// ClientKeys may be nil: then only a tenant's own key makes it funded.
 	ClientKeys ClientKeys
+	// Nodes is asked about each node before it comes on the board; nil takes
+	// every node at its word.
+	Nodes Nodes
 	// Addrs are this hub's own multiaddrs, for Status; may be nil.
 	Addrs func() []string
 	// PeerKey is the proven key of a request's sender; nil means p2p.PeerKey.

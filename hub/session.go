@@ -14,6 +14,7 @@ import (
 	"fallow.network"
 	hubv1 "fallow.network/api/hub"
 	"fallow.network/fault"
+	"fallow.network/wire"
 )
 
 type deadlinesKey struct{}
@@ -130,7 +131,11 @@ func (s *Server) board(ctx context.Context, stream *connect.BidiStream[hubv1.Boa
 	e := newSession(key, s.cfg.Queue)
 	// Connect sends headers with the first message: say that all is well.
 	e.queue <- &hubv1.BoardResponse{Protocol: fallow.Protocol}
-	if reason, err := s.announce(e, first.GetAnnouncement()); err != nil {
+	reason, err := s.bonded(ctx, e.key, first.GetAnnouncement())
+	if err == nil {
+		reason, err = s.announce(e, first.GetAnnouncement())
+	}
+	if err != nil {
 		// The reason goes as a message too: a client sees it whatever becomes
 		// of the trailer.
 		sendErr := stream.Send(&hubv1.BoardResponse{Reason: string(reason), Protocol: fallow.Protocol})
@@ -140,7 +145,7 @@ func (s *Server) board(ctx context.Context, stream *connect.BidiStream[hubv1.Boa
 
 	fault.Point("hub/session-accepted")
 	read := make(chan error, 1)
-	go func() { read <- s.hear(stream, e) }()
+	go func() { read <- s.hear(ctx, stream, e) }()
 	stop := context.AfterFunc(ctx, func() { e.end("") })
 	defer stop()
 	err = s.tell(ctx, stream, e)
@@ -211,7 +216,7 @@ func (s *Server) tell(ctx context.Context, stream *connect.BidiStream[hubv1.Boar
 }
 
 // hear takes replies and new announcements until the provider is done.
-func (s *Server) hear(stream *connect.BidiStream[hubv1.BoardRequest, hubv1.BoardResponse], e *session) error {
+func (s *Server) hear(ctx context.Context, stream *connect.BidiStream[hubv1.BoardRequest, hubv1.BoardResponse], e *session) error {
 	defer e.end("")
 	for {
 		m, err := stream.Receive()
@@ -223,7 +228,11 @@ func (s *Server) hear(stream *connect.BidiStream[hubv1.BoardRequest, hubv1.Board
 				e.end(fallow.ReasonRateLimited)
 				return nil
 			}
-			if reason, err := s.announce(e, a); err != nil {
+			reason, err := s.bonded(ctx, e.key, a)
+			if err == nil {
+				reason, err = s.announce(e, a)
+			}
+			if err != nil {
 				e.end(reason)
 				return s.refuse(connect.CodeFailedPrecondition, reason, err)
 			}
@@ -234,6 +243,25 @@ func (s *Server) hear(stream *connect.BidiStream[hubv1.BoardRequest, hubv1.Board
 				return s.refuse(connect.CodeInvalidArgument, fallow.ReasonMalformed, err)
 			}
 		}
+	}
+}
+
+// bonded asks the ledger whether the node may speak for the provider that it
+// names. While the ledger is away it is believed: tenants ask for themselves.
+func (s *Server) bonded(ctx context.Context, node fallow.Key, a *hubv1.Announcement) (fallow.Reason, error) {
+	if s.deps.Nodes == nil || wire.CheckAccount(a.GetProvider()) != nil { // announce says what is wrong
+		return "", nil
+	}
+	w := s.funds.learn(ctx, "node "+string(node[:])+a.GetProvider(), s.deps.Now(), func(ctx context.Context) (bool, error) {
+		return s.deps.Nodes.Bonded(ctx, fallow.Account(a.GetProvider()), node)
+	})
+	switch w {
+	case wordNo:
+		return fallow.ReasonUnbonded, fmt.Errorf("the ledger knows no node %s of %s with a bond; register it with: fallow provider start", node.Short(), a.GetProvider())
+	case wordBusy:
+		return fallow.ReasonRateLimited, errors.New("too many nodes that are not known here come at once; come again in a moment")
+	default:
+		return "", nil
 	}
 }
 

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -23,6 +24,7 @@ import (
 
 	"fallow.network"
 	hubv1 "fallow.network/api/hub"
+	providerv1 "fallow.network/api/provider"
 	"fallow.network/hub"
 	"fallow.network/keys"
 	"fallow.network/ledger"
@@ -153,7 +155,7 @@ func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 	defer funds.close()
 	var host *p2p.Host
 	server, err := hub.New(s.Limits, hub.Deps{
-		ChainID: n.ChainID, Escrow: funds, ClientKeys: funds, Log: log,
+		ChainID: n.ChainID, Escrow: funds, ClientKeys: funds, Nodes: funds, Log: log,
 		Addrs: func() []string { return host.Addrs() },
 	})
 	if err != nil {
@@ -299,4 +301,21 @@ func (f *hubFunds) Acts(ctx context.Context, tenant fallow.Account, key market.C
 		}
 	}
 	return false, nil
+}
+
+// Bonded says whether the ledger lists the node under a provider that has a bond
+// and is not leaving.
+func (f *hubFunds) Bonded(ctx context.Context, owner fallow.Account, node fallow.Key) (bool, error) {
+	c, err := f.dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	r, err := c.Provider(ctx, owner)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return r.GetBond() > 0 && slices.ContainsFunc(r.GetNodes(), func(n *providerv1.Node) bool { return bytes.Equal(n.GetKey(), node[:]) }), nil
 }
