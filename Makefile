@@ -48,7 +48,7 @@ gen: ## regenerate api/
 	api/gen.sh
 
 bench: build guest ## the table of docs/benchmarks.md
-	$(GO) run ./bench
+	$(GO) run -tags wasmtime ./bench
 
 package: build ## man pages, systemd units and a deb, into dist/
 	@packaging/package.sh $(VERSION)

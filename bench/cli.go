@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"time"
 )
 
@@ -87,37 +86,6 @@ type report struct {
 	Wall   time.Duration `json:"wall_ns"`
 	Tasks  int           `json:"tasks"`
 	Done   int           `json:"done"`
-	Checks struct {
-		Run int `json:"chosen"`
-	} `json:"checks"`
-	Speed *struct {
-		Alone time.Duration `json:"alone_ns"`
-	} `json:"speed"`
-}
-
-// film renders the film twice: providers that nobody knows are checked in full
-// at first, then less.
-func (b *bench) film(ctx context.Context) error {
-	job, err := filepath.Abs("examples/film/job.yaml")
-	if err != nil {
-		return err
-	}
-	for i := range b.films {
-		var bill report
-		if err := b.net.ask(ctx, &bill, "run", job, "--quiet", "--out", b.net.dir+"/film"); err != nil {
-			return err
-		}
-		if bill.Speed == nil || bill.Speed.Alone == 0 || bill.Done != bill.Tasks {
-			return fmt.Errorf("%d of %d frames, and no measure of this machine alone", bill.Done, bill.Tasks)
-		}
-		x := bill.Wall.Seconds() / bill.Speed.Alone.Seconds()
-		row := Row{What: "film, newcomers", Value: x, Unit: "x", Ratio: x, Baseline: "bare on all cores", Note: fmt.Sprintf("%.3g s to %.3g s, from a bare frame of the middle; %d checks", bill.Wall.Seconds(), bill.Speed.Alone.Seconds(), bill.Checks.Run)}
-		if i > 0 {
-			row.What, row.Goal = fmt.Sprintf("film, again with the same providers (%d)", i+1), 1.25
-		}
-		b.add(row)
-	}
-	return nil
 }
 
 // leasedJobs measures the same on a lease that stands open.

@@ -31,11 +31,12 @@ type network struct {
 	pids   map[string]int
 }
 
-// startNetwork brings one up with blocks of a second.
-func startNetwork(ctx context.Context) (_ *network, err error) {
+// startNetwork brings one up with blocks of a second, by the programs of a
+// folder. What else is wanted of it stands in flags of fallow up.
+func startNetwork(ctx context.Context, programs string, flags ...string) (_ *network, err error) {
 	n := &network{}
 	for name, at := range map[string]*string{"fallow": &n.fallow, "fallowd": new(string)} {
-		path, err := filepath.Abs(filepath.Join("build", name))
+		path, err := filepath.Abs(filepath.Join(programs, name))
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +49,7 @@ func startNetwork(ctx context.Context) (_ *network, err error) {
 		return nil, err
 	}
 	n.env = append(os.Environ(), "FALLOW_HOME="+n.dir)
-	if _, err := n.run(ctx, "up", "--detach", "--block-time", "1s"); err != nil {
+	if _, err := n.run(ctx, append([]string{"up", "--detach", "--block-time", "1s"}, flags...)...); err != nil {
 		return nil, errors.Join(err, n.end(ctx))
 	}
 	r, err := local.Read(n.local())

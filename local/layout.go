@@ -45,6 +45,8 @@ type Config struct {
 	Credits, Tokens, Escrow uint64
 	// Windows of the ledger, short so that a whole job is seen through.
 	CheckWindow, ClaimWindow, Grace, Unbonding time.Duration
+	// Engine runs everybody's tasks; empty is the default one.
+	Engine string
 	// Restart brings a party back that died.
 	Restart bool
 }

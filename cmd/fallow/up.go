@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fallow.network/local"
+	"fallow.network/runner/wasm"
 	"fallow.network/sdk"
 )
 
@@ -36,7 +37,7 @@ It runs until Ctrl-C and goes on next time where it stopped. Homes, logs and
 who runs stand in $FALLOW_HOME/local. Other verbs use its tenant by default;
 to act as another party, name its home: fallow --home ~/.fallow/local/provider-1
 
-Block time, check window and credits are fixed when the network is made.`,
+Block time, check window, engine and credits are fixed when the network is made.`,
 		Example: `  fallow up
   fallow up --detach --hubs 2 --block-time 250ms
   fallow down`,
@@ -69,6 +70,7 @@ Block time, check window and credits are fixed when the network is made.`,
 	f.BoolVar(&config.Restart, "restart", config.Restart, "bring a party back that died")
 	f.Uint64Var(&config.Credits, "credits", config.Credits, "credits of the tenant")
 	f.Uint64Var(&config.Escrow, "escrow", config.Escrow, "credits that the tenant deposits at once")
+	f.StringVar(&config.Engine, "engine", "", "what runs WASM tasks: "+strings.Join(wasm.Engines(), ", ")+" (default "+wasm.Wazero+")")
 	f.DurationVar(&config.CheckWindow, "check-window", config.CheckWindow, "time from a redemption to its payout")
 	return c
 }
