@@ -68,9 +68,6 @@ const (
 // what it fixes, so that (output, gas, exit) repeat on every machine.
 const ProfileWASM = "wasm/2"
 
-// ProfileWASM1 is ProfileWASM by the name that it had before.
-const ProfileWASM1 = ProfileWASM
-
 // Workload is a batch: one module, run once for each task.
 type Workload struct {
 	// Name is for people: letters, digits, dot, dash and underscore.
