@@ -61,6 +61,8 @@ const (
 	wordBusy      // too many strangers are asked about
 )
 
+var errBusy = errors.New("too many tenants that are not known here ask at once; ask again in a moment, or another hub")
+
 // allow takes one demand of d's tenant, or says why not.
 func (f *funds) allow(ctx context.Context, d market.Demand, now time.Time) error {
 	w := f.acts(ctx, d, now)
@@ -75,10 +77,31 @@ func (f *funds) allow(ctx context.Context, d market.Demand, now time.Time) error
 	case f.unfunded.AllowN(now, 1):
 		return nil
 	case w == wordBusy:
-		return errors.New("too many tenants that are not known here ask at once; ask again in a moment, or another hub")
+		return errBusy
 	default:
-		return fmt.Errorf("demands of tenants with less than %s credits free in escrow come too fast; deposit with: fallow deposit AMOUNT", f.limits.Funded)
+		return f.poor()
 	}
+}
+
+// hopeless says why a demand would be refused whether its signature holds or
+// not. A check of it costs more than all else that a flood makes a hub do.
+func (f *funds) hopeless(tenant fallow.Account, now time.Time) error {
+	k, ok := f.recall("escrow " + string(tenant))
+	fresh := ok && now.Sub(k.at) < time.Duration(f.limits.FundsAgeMS)*time.Millisecond
+	switch {
+	case k.yes || f.unfunded.TokensAt(now) >= 1:
+		return nil
+	case fresh:
+		return f.poor()
+	case f.escrow != nil && f.strangers.TokensAt(now) < 1:
+		return errBusy
+	default:
+		return nil
+	}
+}
+
+func (f *funds) poor() error {
+	return fmt.Errorf("demands of tenants with less than %s credits free in escrow come too fast; deposit with: fallow deposit AMOUNT", f.limits.Funded)
 }
 
 // acts says whether the key that signed may spend the tenant's rate.

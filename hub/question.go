@@ -156,11 +156,16 @@ func (s *Server) question(ctx context.Context, m *marketv1.Signed) (*question, e
 	if q, err := s.join(id); q != nil || err != nil {
 		return q, err
 	}
+	now := s.deps.Now()
+	if said, err := wire.Demand(signed.Message); err == nil {
+		if err := s.funds.hopeless(said.Tenant, now); err != nil {
+			return nil, s.refuse(connect.CodeResourceExhausted, fallow.ReasonRateLimited, err)
+		}
+	}
 	d, err := s.decode(signed)
 	if err != nil {
 		return nil, err
 	}
-	now := s.deps.Now()
 	until := time.UnixMilli(int64(d.Expires))
 	if !now.Before(until) {
 		return nil, s.refuse(connect.CodeFailedPrecondition, fallow.ReasonExpired,

@@ -80,9 +80,15 @@ type running struct {
 
 func start(t *testing.T, limits hub.Limits, e hub.Escrow) *running {
 	t.Helper()
+	return startWith(t, limits, hub.Deps{Escrow: e})
+}
+
+func startWith(t *testing.T, limits hub.Limits, deps hub.Deps) *running {
+	t.Helper()
 	r := &running{host: host(t, p2p.RoleHub)}
+	deps.ChainID, deps.Addrs = chainID, r.host.Addrs
 	var err error
-	if r.Server, err = hub.New(limits, hub.Deps{ChainID: chainID, Escrow: e, Addrs: r.host.Addrs}); err != nil {
+	if r.Server, err = hub.New(limits, deps); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
@@ -234,10 +240,25 @@ func (p *provider) set(r *running, on bool) {
 	p.on[r] = on
 }
 
+// keep answers from the board of a hub in another process until ctx ends.
+func (p *provider) keep(ctx context.Context, addrs []string) {
+	for ctx.Err() == nil {
+		_ = p.onBoard(ctx, addrs, func(bool) {})
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // once holds one stream until it breaks.
 func (p *provider) once(ctx context.Context, t *testing.T, r *running) error {
 	t.Helper()
-	c, err := hub.Dial(ctx, p, r.host.Addrs()...)
+	return p.onBoard(ctx, r.host.Addrs(), func(on bool) { p.set(r, on) })
+}
+
+func (p *provider) onBoard(ctx context.Context, addrs []string, tell func(on bool)) error {
+	c, err := hub.Dial(ctx, p, addrs...)
 	if err != nil {
 		return err
 	}
@@ -248,7 +269,7 @@ func (p *provider) once(ctx context.Context, t *testing.T, r *running) error {
 	if err := stream.Send(&hubv1.BoardRequest{Announcement: p.announcement()}); err != nil {
 		return err
 	}
-	defer p.set(r, false)
+	defer tell(false)
 	for {
 		m, err := stream.Receive()
 		if err != nil {
@@ -257,7 +278,7 @@ func (p *provider) once(ctx context.Context, t *testing.T, r *running) error {
 		if m.GetReason() != "" {
 			return errors.New(m.GetReason())
 		}
-		p.set(r, true)
+		tell(true)
 		if m.GetDemand() == nil {
 			continue
 		}
@@ -268,14 +289,12 @@ func (p *provider) once(ctx context.Context, t *testing.T, r *running) error {
 		s := market.Signed{Message: m.GetDemand().GetMessage(), Signature: m.GetDemand().GetSignature()}
 		d, err := wire.OpenDemand(chainID, s)
 		if err != nil {
-			t.Errorf("a hub passed on: %v", err)
-			continue
+			return fmt.Errorf("a hub passed on: %w", err)
 		}
 		id := s.ID()
 		sealed, err := wire.SealAnswer(d.SealingKey, id, market.Answer{Provider: p.account, NodeKey: p.Key(), Reason: fallow.ReasonPaused, Protocol: fallow.Protocol})
 		if err != nil {
-			t.Error(err)
-			continue
+			return err
 		}
 		if err := stream.Send(&hubv1.BoardRequest{Reply: &hubv1.SealedReply{Demand: id[:], Answer: sealed}}); err != nil {
 			return err
@@ -331,3 +350,21 @@ func settled(t *testing.T, before int) {
 }
 
 var _ hub.Peer = (*p2p.Host)(nil)
+
+// askAddrs puts a demand to a hub and reads until its end.
+func askAddrs(ctx context.Context, h *p2p.Host, addrs []string, s market.Signed) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := hub.Dial(ctx, h, addrs...)
+	if err != nil {
+		return err
+	}
+	stream, err := c.Ask(ctx, connect.NewRequest(&hubv1.AskRequest{Demand: wire.ToSigned(s), Protocol: fallow.Protocol}))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	for stream.Receive() {
+	}
+	return stream.Err()
+}

@@ -48,8 +48,11 @@ func resources(role Role, peers int) (network.ResourceManager, error) {
 		Memory: 64 << 20,
 	}
 	limits := rcmgr.PartialLimitConfig{
-		System:              all,
-		Transient:           count(max(peers/4, 64)),
+		System: all,
+		// Connections that have not said who they are: one that never does keeps
+		// its place for 15 s, and when all are taken nobody new comes in. They
+		// cost 10 kB each.
+		Transient:           count(max(peers, 64)),
 		ServiceDefault:      all,
 		ServicePeerDefault:  one,
 		ProtocolDefault:     all,
