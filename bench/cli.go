@@ -72,10 +72,10 @@ func (b *bench) wholeJobs(ctx context.Context) error {
 	p50 := at(all, 0.5)
 	b.add(Row{
 		What: "fallow run of one no-op task, lease included, p50", Value: millis(p50), Unit: "ms", Goal: 1600, Ratio: p50.Seconds(), Baseline: "block time",
-		Note: fmt.Sprintf("of %d, fastest %.0f ms, slowest %.0f ms, closed and settled on the ledger", b.runs, millis(at(all, 0)), millis(at(all, 1))),
+		Note: fmt.Sprintf("of %d, fastest %.0f ms, slowest %.0f ms; vouchers are with the providers and the closing with a node", b.runs, millis(at(all, 0)), millis(at(all, 1))),
 	}, Row{
 		What: "of it, until the result is there, p50", Value: millis(at(firsts, 0.5)), Unit: "ms", Ratio: at(firsts, 0.5).Seconds(), Baseline: "block time",
-		Note: fmt.Sprintf("the job is done and its lease's closing on the ledger at %.0f ms; what follows waits for the provider's last transaction", millis(at(walls, 0.5))),
+		Note: fmt.Sprintf("the job is done and its closing on its way at %.0f ms", millis(at(walls, 0.5))),
 	})
 	return nil
 }

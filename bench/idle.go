@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -42,11 +43,16 @@ func (b *bench) idleMemory(ctx context.Context) error {
 	b.idleCPU = (after - before).Seconds() / time.Since(began).Seconds()
 	for _, party := range slices.Sorted(maps.Keys(b.net.pids)) {
 		kind, _, _ := strings.Cut(party, "-")
-		mb, err := resident(b.net.pids[party])
-		if err != nil {
-			return err
+		var mb, own, file float64
+		for what, to := range map[string]*float64{"VmRSS": &mb, "RssAnon": &own, "RssFile": &file} {
+			if *to, err = memoryOf(b.net.pids[party], what); err != nil {
+				return err
+			}
 		}
-		b.add(Row{What: "idle resident memory, " + party, Value: mb, Unit: "MB", Goal: idleGoals[kind], Note: "after " + b.idle.String()})
+		b.add(Row{
+			What: "idle resident memory, " + party, Value: mb, Unit: "MB", Goal: idleGoals[kind],
+			Note: fmt.Sprintf("%.1f MB its own, %.1f MB pages of its program, which parties share; after %s", own, file, b.idle),
+		})
 	}
 	b.add(Row{What: "idle node, blocks of 1 s", Value: b.idleCPU * 1000, Unit: "ms of CPU a second"})
 	return nil

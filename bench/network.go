@@ -134,19 +134,20 @@ func (n *network) tenant(ctx context.Context) (*sdk.Tenant, error) {
 	return sdk.OpenTenant(ctx, h, h.Ring(config, nil, nil), slog.New(slog.DiscardHandler))
 }
 
-// resident is the memory that a process has, in MB.
-func resident(pid int) (float64, error) {
+// memoryOf is a line of /proc/PID/status in MB: VmRSS, all that is resident;
+// RssAnon, what of it is the process' own; RssFile, the pages of its program.
+func memoryOf(pid int, what string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, what+":"); ok {
 			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			return float64(kib) * 1024 / 1e6, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS of process %d", pid)
+	return 0, fmt.Errorf("no %s of process %d", what, pid)
 }
 
 // tick is Linux' unit of processor time in /proc, the same on every machine

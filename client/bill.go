@@ -73,6 +73,11 @@ type BillLine struct {
 	// Rate is gas a second of one slot, over the time that receipts name.
 	Rate   float64       `json:"rate"`
 	Reason fallow.Reason `json:"reason"` // why the lease ended
+	// Closing says that the ledger was told of the end and nobody waited to
+	// see it there. ClaimWindow is how long from then on its provider may bring
+	// the voucher that it holds.
+	Closing     bool          `json:"closing"`
+	ClaimWindow time.Duration `json:"claim_window_ns"`
 }
 
 // BillChecks counts what was run again.
@@ -206,6 +211,7 @@ func (c *Client) billLines(ctx context.Context, id JobID) (map[fallow.LeaseID]*B
 		lines[l.id] = &BillLine{
 			Lease: l.id, Provider: l.offer.Provider, NodeKey: l.offer.NodeKey, Region: l.region, Slots: t.Slots,
 			GasPrice: t.GasPrice, TaskFee: t.TaskFee, Reason: l.reason,
+			Closing: l.state == leaseClosing, ClaimWindow: time.Duration(t.ClaimWindowMS) * time.Millisecond,
 		}
 	}
 	return lines, nil
@@ -323,6 +329,10 @@ func (b *Bill) compare(bare *Bare) {
 	b.Speed = s
 }
 
+// leastBare is how long a job's tasks must take in all for a comparison with
+// this machine to mean anything; nobody waits for less.
+const leastBare = time.Second
+
 // longestBare bounds the time that a measurement may be expected to take.
 const longestBare = 30 * time.Second
 
@@ -340,13 +350,15 @@ func (r *run) measure(ctx context.Context) {
 		took time.Duration
 	}
 	var list []ran
+	var all time.Duration
 	for _, res := range r.results {
 		id := attemptID{res.lease, res.task, res.attempt}
 		if h := r.receipts[id]; h != nil && res.exit == "" {
 			list = append(list, ran{id, h.gas, res.took})
+			all += res.took
 		}
 	}
-	if len(list) == 0 {
+	if len(list) == 0 || r.rec.Options.Leave && all < leastBare {
 		return
 	}
 	slices.SortFunc(list, func(a, b ran) int {

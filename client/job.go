@@ -76,6 +76,10 @@ type Options struct {
 	Labels []string `json:"labels"`
 	// Leases are standing leases to run on, in place of new ones.
 	Leases []fallow.LeaseID `json:"leases"`
+	// Leave has a job that is done end once a node has taken the closing of its
+	// leases, with every voucher signed and at its provider: it does not wait
+	// for the block. A later verb of this home looks whether it came there.
+	Leave bool `json:"leave"`
 }
 
 // label is a task's label, or its number.

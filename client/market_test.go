@@ -173,6 +173,7 @@ type testLedger struct {
 	skip    map[fallow.Account]fallow.Reason
 	txs     int
 	calls   map[string]int
+	loses   bool // what it is handed
 	// fault runs before a call and after its effect; an error is what the
 	// caller gets.
 	fault func(call string, after bool) error
@@ -278,6 +279,23 @@ func (l *testLedger) Close(_ context.Context, ids []fallow.LeaseID, _ []market.S
 		return nil
 	})
 	return txs, err
+}
+
+func (l *testLedger) Hand(ctx context.Context, ids []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) (tx Transaction, err error) {
+	err = l.do("hand", func() error {
+		if len(releases) != len(ids) {
+			return fmt.Errorf("%d releases of %d leases", len(releases), len(ids))
+		}
+		tx = l.tx(300)
+		tx.Height, tx.GasUsed = 0, 0
+		for _, id := range ids {
+			if lease := l.leases[id]; lease.open && !l.loses {
+				lease.open, lease.reason = false, reason
+			}
+		}
+		return nil
+	})
+	return tx, err
 }
 
 func (l *testLedger) Escrow(context.Context, fallow.Account) (e Escrow, err error) {

@@ -27,6 +27,10 @@ type Ledger interface {
 	// Close brings releases to the ledger and ends leases for a reason. A lease
 	// that is closed already is no error.
 	Close(ctx context.Context, leases []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) ([]Transaction, error)
+	// Hand gives a node the same in one transaction and returns once it has
+	// taken it, which is not yet in a block: its height and gas are 0. An error
+	// says that it may have been taken or not.
+	Hand(ctx context.Context, leases []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) (Transaction, error)
 }
 
 // Books is what the client reads from the chain.

@@ -126,7 +126,8 @@ func (r *run) resume(ctx context.Context, l lease) error {
 		}
 	}
 	r.purse.open(l.id, l.offer.Terms, l.reserve, owed)
-	if l.state == leaseEnding || l.state == leaseClosed {
+	over := l.state == leaseClosing || l.state == leaseClosed
+	if l.state == leaseEnding || over {
 		st.shut, st.reason = true, l.reason
 		r.purse.accounts[l.id].shut = true
 		if l.reason == fallow.ReasonMismatch {
@@ -140,7 +141,7 @@ func (r *run) resume(ctx context.Context, l lease) error {
 	for _, p := range all {
 		r.board.number(p.lease, p.task, p.attempt)
 	}
-	if l.state == leaseClosed {
+	if over {
 		return nil
 	}
 	r.emit(LeaseOpened{Lease: l.id, Provider: l.offer.Provider, NodeKey: l.offer.NodeKey, Reserve: l.reserve, Slots: l.offer.Terms.Slots, Resumed: true})

@@ -207,6 +207,7 @@ func (r *run) run(ctx, after context.Context) error {
 	if err := r.setState(after, StateRunning, ""); err != nil {
 		return err
 	}
+	r.work.run(r.c.tidy)
 	err := r.recover(inner)
 	if err == nil {
 		err = r.loop(ctx, inner)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"fallow.network"
@@ -36,7 +37,8 @@ func (r *run) settle(ctx, inner context.Context, cause error) error {
 		r.abandon(ctx, now)
 	}
 	r.lastVouchers(ctx, inner, now)
-	if err := errors.Join(r.close(ctx, reason), r.fatal); err != nil {
+	leave := state == StateDone && r.rec.Options.Leave
+	if err := errors.Join(r.close(ctx, reason, leave), r.fatal); err != nil {
 		// The job is as good as over, but its leases are not: say so, and
 		// leave it to be taken up again.
 		return errors.Join(cause, fmt.Errorf("job %s is not settled yet; go on with: fallow job resume %s: %w", r.rec.ID, r.rec.ID, err))
@@ -170,7 +172,7 @@ func (r *run) atTheEnd(ctx context.Context, m any) {
 }
 
 // close ends the job's leases on the ledger, by reason.
-func (r *run) close(ctx context.Context, reason fallow.Reason) error {
+func (r *run) close(ctx context.Context, reason fallow.Reason, leave bool) error {
 	list, err := r.store.leasesOf(ctx, r.rec.ID)
 	if err != nil {
 		return err
@@ -179,7 +181,7 @@ func (r *run) close(ctx context.Context, reason fallow.Reason) error {
 	if err != nil {
 		return err
 	}
-	return r.c.closeLeases(ctx, r.rec.ID, list, reason, r.emit)
+	return r.c.closeLeases(ctx, r.rec.ID, list, reason, leave, r.emit)
 }
 
 // settleFates finds out what became of offers whose opening was never
@@ -200,12 +202,12 @@ func (c *Client) settleFates(ctx context.Context, list []lease, emit func(Event)
 }
 
 // closeLeases closes what is open of a list, each for its own reason or else
-// for the given one.
-func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reason fallow.Reason, emit func(Event)) error {
+// for the given one. With leave it waits for no block where that is safe.
+func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reason fallow.Reason, leave bool, emit func(Event)) error {
 	byReason := map[fallow.Reason][]lease{}
 	var order []fallow.Reason
 	for _, l := range list {
-		if l.id == 0 || l.state == leaseClosed || l.state == leaseSkipped {
+		if l.id == 0 || l.state == leaseClosing || l.state == leaseClosed || l.state == leaseSkipped {
 			continue
 		}
 		why := l.reason
@@ -221,27 +223,15 @@ func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reaso
 		byReason[why] = append(byReason[why], l)
 	}
 	for _, why := range order {
-		var ids []fallow.LeaseID
-		var releases []market.Signed
-		for _, l := range byReason[why] {
-			ids = append(ids, l.id)
-			if len(l.release.Message) > 0 {
-				releases = append(releases, l.release)
-			}
-		}
-		err := c.patient(ctx, emit, func() error {
-			txs, err := c.ledger.Close(ctx, ids, releases, why)
-			for _, tx := range txs {
-				err = errors.Join(err, c.store.addTransaction(ctx, job, "close", tx, time.Now()))
-			}
+		state := leaseClosed
+		if leave && c.hand(ctx, job, byReason[why], why) {
+			state = leaseClosing
+		} else if err := c.closeNow(ctx, job, byReason[why], why, emit); err != nil {
 			return err
-		})
-		if err != nil {
-			return fmt.Errorf("close leases %v: %w", ids, err)
 		}
 		fault.Point("client/closed")
 		for _, l := range byReason[why] {
-			if err := c.store.endLease(ctx, l.id, leaseClosed, why, time.Now()); err != nil {
+			if err := c.store.endLease(ctx, l.id, state, why, time.Now()); err != nil {
 				return err
 			}
 			if l.state == leaseOpen {
@@ -254,4 +244,87 @@ func (c *Client) closeLeases(ctx context.Context, job JobID, list []lease, reaso
 		}
 	}
 	return nil
+}
+
+// closing are the messages that close leases.
+func closing(list []lease) (ids []fallow.LeaseID, releases []market.Signed) {
+	for _, l := range list {
+		ids = append(ids, l.id)
+		if len(l.release.Message) > 0 {
+			releases = append(releases, l.release)
+		}
+	}
+	return ids, releases
+}
+
+// closeNow closes leases and waits until a block says so.
+func (c *Client) closeNow(ctx context.Context, job JobID, list []lease, why fallow.Reason, emit func(Event)) error {
+	ids, releases := closing(list)
+	err := c.patient(ctx, emit, func() error {
+		txs, err := c.ledger.Close(ctx, ids, releases, why)
+		for _, tx := range txs {
+			err = errors.Join(err, c.store.addTransaction(ctx, job, "close", tx, time.Now()))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("close leases %v: %w", ids, err)
+	}
+	return nil
+}
+
+// hand gives a node the closing of leases and says whether it took it. It does
+// so only where nothing hangs on the block: a provider that signed a release
+// holds every voucher before it, and brings all of them to the ledger itself.
+func (c *Client) hand(ctx context.Context, job JobID, list []lease, why fallow.Reason) bool {
+	ids, releases := closing(list)
+	if len(releases) < len(ids) {
+		return false
+	}
+	tx, err := c.ledger.Hand(ctx, ids, releases, why)
+	if err == nil {
+		err = c.store.addTransaction(ctx, job, "close", tx, time.Now())
+	}
+	if err != nil {
+		c.log.InfoContext(ctx, "leases could not be left to be closed", slog.Any("error", err))
+	}
+	return err == nil
+}
+
+// tidyAfter is how old a closing must be before anybody looks for it: several
+// blocks.
+const tidyAfter = 10 * time.Second
+
+// tidy looks on the ledger for closings that nobody waited for, and closes
+// again what is open there all the same. What fails is left to the next time.
+func (c *Client) tidy(ctx context.Context) {
+	err := func() error {
+		list, err := c.store.leasesClosing(ctx)
+		list = slices.DeleteFunc(list, func(l lease) bool { return time.Since(l.ended) < tidyAfter })
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		there, err := c.books.Leases(ctx, c.config.Tenant)
+		if err != nil {
+			return err
+		}
+		open := map[fallow.LeaseID]bool{}
+		for _, l := range there {
+			open[l.ID] = !l.Closing
+		}
+		for _, l := range list {
+			if open[l.id] {
+				if err := c.closeNow(ctx, l.job, []lease{l}, l.reason, func(Event) {}); err != nil {
+					return err
+				}
+			}
+			if err := c.store.endLease(ctx, l.id, leaseClosed, l.reason, l.ended); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	if err != nil && ctx.Err() == nil {
+		c.log.InfoContext(ctx, "closings could not be looked for", slog.Any("error", err))
+	}
 }

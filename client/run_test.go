@@ -23,6 +23,7 @@ type stage struct {
 	machine *testMachine
 	config  Config
 	dir     string
+	leave   bool // jobs wait for no closing
 
 	mu     sync.Mutex
 	events []Event
@@ -110,7 +111,7 @@ budget: 5
 func (s *stage) submit(c *Client, j *formats.Job) JobID {
 	s.t.Helper()
 	o := OptionsOf(j)
-	o.Out = filepath.Join(s.dir, "out")
+	o.Out, o.Leave = filepath.Join(s.dir, "out"), s.leave
 	id, err := c.Submit(context.Background(), j, Folder(s.dir), o)
 	if err != nil {
 		s.t.Fatal(err)

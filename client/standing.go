@@ -222,7 +222,7 @@ func (c *Client) CloseLeases(ctx context.Context, ids []fallow.LeaseID, watch Ev
 		c.sayFinish(ctx, &l)
 		list = append(list, l)
 	}
-	return c.closeLeases(ctx, "", list, fallow.ReasonCompleted, emit)
+	return c.closeLeases(ctx, "", list, fallow.ReasonCompleted, false, emit)
 }
 
 func lockOf(id fallow.LeaseID) string { return fmt.Sprintf("lease-%d", id) }

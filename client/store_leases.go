@@ -20,6 +20,7 @@ const (
 	leaseOpen    = "open"
 	leaseSkipped = "skipped" // the ledger opened none
 	leaseEnding  = "ending"  // nothing is to be done on it any more; to be closed
+	leaseClosing = "closing" // the ledger was told, and nobody waited for it
 	leaseClosed  = "closed"
 )
 
@@ -37,6 +38,7 @@ type lease struct {
 	reason  fallow.Reason
 	opened  time.Time
 	release market.Signed
+	ended   time.Time
 }
 
 func (l lease) offerID() fallow.Digest { return l.signed.ID() }
@@ -104,16 +106,17 @@ func (s *store) setRelease(ctx context.Context, id fallow.LeaseID, r market.Sign
 	})
 }
 
-const leaseColumns = `lease, job, nonce, message, signature, addrs, region, reserve, state, reason, opened_ms, release, release_signature`
+const leaseColumns = `lease, job, nonce, message, signature, addrs, region, reserve, state, reason, opened_ms, ended_ms, release, release_signature`
 
 func scanLease(r row) (l lease, err error) {
-	var id, reserve, opened int64
+	var id, reserve, opened, ended int64
 	var job, addrs, reason string
-	if err := r.Scan(&id, &job, &l.nonce, &l.signed.Message, &l.signed.Signature, &addrs, &l.region, &reserve, &l.state, &reason, &opened,
+	if err := r.Scan(&id, &job, &l.nonce, &l.signed.Message, &l.signed.Signature, &addrs, &l.region, &reserve, &l.state, &reason, &opened, &ended,
 		&l.release.Message, &l.release.Signature); err != nil {
 		return l, err
 	}
 	l.id, l.job, l.reserve, l.reason, l.opened = fallow.LeaseID(id), JobID(job), fallow.Credits(reserve), fallow.Reason(reason), fromMS(opened)
+	l.ended = fromMS(ended)
 	if err := json.Unmarshal([]byte(addrs), &l.addrs); err != nil {
 		return l, err
 	}
@@ -124,6 +127,11 @@ func scanLease(r row) (l lease, err error) {
 // leasesOf lists a job's leases; an empty job's are the standing ones.
 func (s *store) leasesOf(ctx context.Context, job JobID) ([]lease, error) {
 	return collect(ctx, s.db, scanLease, `SELECT `+leaseColumns+` FROM leases WHERE job = ? ORDER BY lease, offer`, string(job))
+}
+
+// leasesClosing lists those whose closing nobody waited for.
+func (s *store) leasesClosing(ctx context.Context) ([]lease, error) {
+	return collect(ctx, s.db, scanLease, `SELECT `+leaseColumns+` FROM leases WHERE state = ? ORDER BY lease`, leaseClosing)
 }
 
 // leasesUsed lists the leases that a job's attempts ran on.

@@ -121,6 +121,18 @@ func (s *Sender) Send(ctx context.Context, messages ...proto.Message) (Tx, error
 	return s.submit(ctx, messages, func() bool { return true }, func(*flight) {})
 }
 
+// Post hands messages to a node in one transaction and returns once it has
+// taken them: the Tx is not in a block yet and has no height, responses or gas
+// used, and nobody offers it again. The errors are those of Send.
+func (s *Sender) Post(ctx context.Context, messages ...proto.Message) (Tx, error) {
+	f, err := s.launch(ctx, messages, 0)
+	if err != nil {
+		return Tx{}, err
+	}
+	s.land(f)
+	return Tx{Hash: f.hash, Bytes: len(f.raw), GasWanted: f.gas, Fee: f.fee, Shared: 1}, nil
+}
+
 // submit is Send; before each signature may is asked whether to go on, and
 // launched is told each flight.
 func (s *Sender) submit(ctx context.Context, messages []proto.Message, may func() bool, launched func(*flight)) (Tx, error) {

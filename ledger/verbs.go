@@ -144,6 +144,19 @@ func (s *Sender) CloseLeases(ctx context.Context, reason fallow.Reason, leases [
 	})
 }
 
+// Leave hands a node releases and the closing of leases with a reason, and
+// does not wait for their block: see Post.
+func (s *Sender) Leave(ctx context.Context, releases []market.Signed, reason fallow.Reason, leases []fallow.LeaseID) (Tx, error) {
+	var all []proto.Message
+	for part := range slices.Chunk(releases, s.options.MaxEntries) {
+		all = append(all, &leasev1.MsgRelease{Signer: s.signer(), Releases: allSigned(part)})
+	}
+	for part := range slices.Chunk(leases, s.options.MaxEntries) {
+		all = append(all, &leasev1.MsgClose{Signer: s.signer(), Reason: string(reason), Leases: ids(part)})
+	}
+	return s.Post(ctx, all...)
+}
+
 // Register makes the account a provider with a bond.
 func (s *Sender) Register(ctx context.Context, bond Tokens, l Listing) (Tx, error) {
 	_, tx, err := s.send(ctx, &providerv1.MsgRegister{

@@ -89,6 +89,14 @@ func (t tenantLedger) Close(ctx context.Context, leases []fallow.LeaseID, releas
 	return transactions(append(first.txs, closed.txs...)...), away(errors.Join(first.err, closed.err))
 }
 
+func (t tenantLedger) Hand(ctx context.Context, leases []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) (client.Transaction, error) {
+	tx, err := t.sender.Leave(ctx, releases, reason, leases)
+	if err != nil {
+		return client.Transaction{}, away(err)
+	}
+	return transactions(tx)[0], nil
+}
+
 func (t tenantLedger) Escrow(ctx context.Context, tenant fallow.Account) (client.Escrow, error) {
 	head, err := t.client.Head(ctx)
 	if err != nil {

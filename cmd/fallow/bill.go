@@ -112,6 +112,16 @@ func speedText(s *client.BillSpeed) string {
 // printChain prints what the ledger says; without it, what this side sent.
 func (r jobReport) printChain(row func(...any)) {
 	b, on := r.Bill, r.OnChain
+	if on == nil && len(b.Transactions) == 0 {
+		row("on chain", "nothing for this job: its leases stay open")
+		return
+	}
+	if on == nil && closing(b) {
+		row("on chain", fmt.Sprintf("%s of ours, %d bytes, fees %s FAL", count(len(b.Transactions), "transaction"), b.ChainBytes, fallow.Credits(b.ChainFees)))
+		row("", "the leases close with the next block; providers hold their vouchers and redeem them by themselves")
+		row("", "what the ledger says then: fallow job show "+string(b.Job))
+		return
+	}
 	if on == nil {
 		row("on chain", fmt.Sprintf("%s of ours, %d bytes, fees %s FAL (the ledger was not asked: %s)", count(len(b.Transactions), "transaction"), b.ChainBytes, fallow.Credits(b.ChainFees), r.Unknown))
 		return
@@ -126,6 +136,11 @@ func (r jobReport) printChain(row func(...any)) {
 	if !on.Settled {
 		row("", "providers still have time to redeem; see: fallow job show "+string(b.Job))
 	}
+}
+
+// closing says that the ledger was told to close leases and nobody waited.
+func closing(b *client.Bill) bool {
+	return slices.ContainsFunc(b.Providers, func(l client.BillLine) bool { return l.Closing })
 }
 
 // tracesByKind sums transactions up by what they do, in the order in which the

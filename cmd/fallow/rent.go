@@ -43,7 +43,7 @@ type runFlags struct {
 	deadline                 time.Duration
 	slots                    uint32
 	leases                   []uint
-	quiet                    bool
+	quiet, wait              bool
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -55,7 +55,11 @@ func newRunCommand(a *app) *cobra.Command {
 
 JOB-FILE is Fallow's own short form (docs/job-file.md) or a Bacalhau WASM job.
 Ctrl-C settles what was done and closes. Whatever happens to this program, the
-job goes on with: fallow job resume ID`,
+job goes on with: fallow job resume ID
+
+It ends when the results are here, the providers hold the vouchers for them, and
+the ledger was told to close the leases; what the ledger made of that, fallow job
+show ID says a moment later. --wait waits for it.`,
 		Example: `  fallow run examples/hello/job.yaml
   fallow run examples/film/job.yaml --budget 0.10 --out film
   fallow run noop.yaml --lease 12`,
@@ -86,13 +90,14 @@ job goes on with: fallow job resume ID`,
 	fl.StringVar(&f.check, "check", "", "where samples run again: own, market or both")
 	fl.StringVar(&f.rate, "check-rate", "", "how many: auto, always or never")
 	fl.UintSliceVar(&f.leases, "lease", nil, "run on leases that are open already (fallow lease open)")
+	fl.BoolVar(&f.wait, "wait", false, "wait until everything is settled on the ledger")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the bill alone")
 	return c
 }
 
 // over sets the flags over a job file's options.
 func (f runFlags) over(o *client.Options, name string) error {
-	o.Out = f.out
+	o.Out, o.Leave = f.out, !f.wait
 	if o.Out == "" {
 		o.Out = filepath.Join("out", name)
 	}
@@ -153,7 +158,11 @@ func (a *app) runJob(ctx context.Context, t *sdk.Tenant, id client.JobID, quiet 
 	if err == nil {
 		report.Made, err = gather(ctx, t, id)
 	}
-	report.ask(context.WithoutCancel(ctx), t.Purse.Client)
+	if job.Options.Leave && err == nil && !job.State.Ended() {
+		report.Unknown = "not waited for; it is settled a moment from now: fallow job show " + string(id)
+	} else {
+		report.ask(context.WithoutCancel(ctx), t.Purse.Client)
+	}
 	if perr := a.print(report, report.print); perr != nil {
 		return perr
 	}

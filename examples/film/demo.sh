@@ -63,7 +63,7 @@ say "a market on this machine"
 say "the film; one provider will be killed a third of the way in"
 kill_one &
 watcher=$!
-"$fallow" run examples/film/job.yaml --out out/film
+"$fallow" run examples/film/job.yaml --out out/film --wait
 keep $?
 kill "$watcher" 2>/dev/null
 wait "$watcher" 2>/dev/null
