@@ -82,10 +82,10 @@ func (b *bench) wholeJobs(ctx context.Context) error {
 
 // report is what fallow run --json prints, as far as it is wanted here.
 type report struct {
-	First  time.Duration `json:"first_output_ns"`
-	Wall   time.Duration `json:"wall_ns"`
-	Tasks  int           `json:"tasks"`
-	Done   int           `json:"done"`
+	First time.Duration `json:"first_output_ns"`
+	Wall  time.Duration `json:"wall_ns"`
+	Tasks int           `json:"tasks"`
+	Done  int           `json:"done"`
 }
 
 // leasedJobs measures the same on a lease that stands open.

@@ -143,4 +143,3 @@ func (b *bench) measure(ctx context.Context) (err error) {
 
 // programs is where make build puts the binaries.
 const programs = "build"
-

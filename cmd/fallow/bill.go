@@ -23,6 +23,8 @@ type jobReport struct {
 	Made    collect.Report `json:"made"`
 	// Unknown says why the ledger was not asked.
 	Unknown string `json:"on_chain_unknown,omitempty"`
+	// Left says that it was not to be waited for.
+	Left bool `json:"-"`
 }
 
 // ask asks the ledger. A ledger that is away is no failure of the job.
@@ -112,11 +114,12 @@ func speedText(s *client.BillSpeed) string {
 // printChain prints what the ledger says; without it, what this side sent.
 func (r jobReport) printChain(row func(...any)) {
 	b, on := r.Bill, r.OnChain
-	if on == nil && len(b.Transactions) == 0 {
+	switch {
+	case !r.Left:
+	case len(b.Transactions) == 0:
 		row("on chain", "nothing for this job: its leases stay open")
 		return
-	}
-	if on == nil && closing(b) {
+	default:
 		row("on chain", fmt.Sprintf("%s of ours, %d bytes, fees %s FAL", count(len(b.Transactions), "transaction"), b.ChainBytes, fallow.Credits(b.ChainFees)))
 		row("", "the leases close with the next block; providers hold their vouchers and redeem them by themselves")
 		row("", "what the ledger says then: fallow job show "+string(b.Job))

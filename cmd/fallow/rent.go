@@ -158,8 +158,8 @@ func (a *app) runJob(ctx context.Context, t *sdk.Tenant, id client.JobID, quiet 
 	if err == nil {
 		report.Made, err = gather(ctx, t, id)
 	}
-	if job.Options.Leave && err == nil && !job.State.Ended() {
-		report.Unknown = "not waited for; it is settled a moment from now: fallow job show " + string(id)
+	if job.Options.Leave && err == nil && !job.State.Ended() && (len(bill.Transactions) == 0 || closing(bill)) {
+		report.Left, report.Unknown = true, "not waited for; it is settled a moment from now: fallow job show "+string(id)
 	} else {
 		report.ask(context.WithoutCancel(ctx), t.Purse.Client)
 	}
