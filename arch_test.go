@@ -55,6 +55,7 @@ func rooms() []room {
 
 		{path: "fault"},
 		{path: "wire", ours: with(pureRooms, plainAPI), third: with(proto, []string{"github.com/decred/", "golang.org/x/crypto"})},
+		{path: "trace", ours: []string{"."}, third: []string{"go.opentelemetry.io/otel"}},
 		{path: "formats", ours: pureRooms, third: []string{"github.com/goccy/go-yaml"}},
 		{path: "collect"},
 
@@ -64,13 +65,13 @@ func rooms() []room {
 		{path: "blob", ours: []string{"."}, third: []string{"golang.org/x/sys"}},
 		{path: "p2p", ours: []string{"."}, third: []string{"github.com/libp2p/", "github.com/multiformats/", "github.com/prometheus/", "golang.org/x/time"}},
 		{path: "keys", ours: []string{"."}, third: []string{"filippo.io/age", "github.com/tyler-smith/go-bip39", "github.com/btcsuite/", "github.com/decred/", "golang.org/x/"}},
-		{path: "ledger", ours: with(pureRooms, plainAPI, []string{"keys", "wire", "fault"}), third: with(proto, plainGen, []string{"golang.org/x/", "github.com/decred/", "github.com/gorilla/websocket"})},
+		{path: "ledger", ours: with(pureRooms, plainAPI, []string{"keys", "wire", "trace", "fault"}), third: with(proto, plainGen, []string{"golang.org/x/", "github.com/decred/", "github.com/gorilla/websocket"})},
 
-		{path: "chain/...", ours: with(pureRooms, plainAPI, []string{"api/chain/...", "wire", "fault", "chain/..."}), third: []string{""}},
+		{path: "chain/...", ours: with(pureRooms, plainAPI, []string{"api/chain/...", "wire", "trace", "fault", "chain/..."}), third: []string{""}},
 
-		{path: "hub", ours: with(pureRooms, plainAPI, []string{"wire", "p2p", "fault"}), third: with(proto, []string{"github.com/prometheus/", "golang.org/x/", "github.com/pelletier/go-toml"})},
-		{path: "provider", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "hardware", "runner/wasm", "fault"}), third: with(proto, []string{"github.com/prometheus/", "modernc.org/sqlite", "github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/"})},
-		{path: "client", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "formats", "fault"}), third: with(proto, []string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/"})},
+		{path: "hub", ours: with(pureRooms, plainAPI, []string{"wire", "p2p", "trace", "fault"}), third: with(proto, []string{"github.com/prometheus/", "golang.org/x/", "github.com/pelletier/go-toml"})},
+		{path: "provider", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "hardware", "runner/wasm", "trace", "fault"}), third: with(proto, []string{"github.com/prometheus/", "modernc.org/sqlite", "github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/"})},
+		{path: "client", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "formats", "trace", "fault"}), third: with(proto, []string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/"})},
 
 		{path: "sdk", ours: []string{"*"}, third: with(proto, []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/", "github.com/prometheus/"})},
 		{path: "local", ours: []string{".", "sdk", "keys", "provider"}, third: []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "github.com/prometheus/"}},

@@ -25,6 +25,7 @@ import (
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/spec"
+	"fallow.network/trace"
 	"fallow.network/wire"
 )
 
@@ -116,6 +117,10 @@ type reply struct {
 // AnswerWait once there is an offer, for DemandLife while there is none, and
 // no longer once all have answered. The peer stays open; close it.
 func (c *Client) ask(ctx context.Context, q question, emit func(Event)) (a asked) {
+	ctx, span := c.trace.Begin(ctx, "job.ask")
+	defer func() {
+		span.Int("fallow.offers", int64(len(a.offers))).Int("fallow.declined", int64(len(a.declines))).Done(a.err)
+	}()
 	nonce := make([]byte, 16)
 	if _, err := rand.Read(nonce); err != nil {
 		return asked{err: fmt.Errorf("draw a nonce: %w", err)}
@@ -307,7 +312,7 @@ func (c *Client) askHub(ctx context.Context, peer Peer, hub string, signed *mark
 		return err
 	}
 	stream, err := hubv1connect.NewHubServiceClient(peer.HTTPClient(), peer.URL(key), plain()...).
-		Ask(ctx, connect.NewRequest(&hubv1.AskRequest{Demand: signed, Protocol: fallow.Protocol}))
+		Ask(ctx, traced(ctx, connect.NewRequest(&hubv1.AskRequest{Demand: signed, Protocol: fallow.Protocol})))
 	if err != nil {
 		return err
 	}
@@ -346,7 +351,7 @@ func (c *Client) askDirectly(ctx context.Context, peer Peer, list []Listing, sig
 				return
 			}
 			r, err := nodev1connect.NewNodeServiceClient(peer.HTTPClient(), peer.URL(key), plain()...).
-				Ask(ctx, connect.NewRequest(&nodev1.AskRequest{Demand: signed, Protocol: fallow.Protocol}))
+				Ask(ctx, traced(ctx, connect.NewRequest(&nodev1.AskRequest{Demand: signed, Protocol: fallow.Protocol})))
 			if err != nil {
 				c.log.DebugContext(ctx, "a provider did not answer", slog.String("provider", string(l.Provider)), slog.Any("error", err))
 				return
@@ -357,6 +362,14 @@ func (c *Client) askDirectly(ctx context.Context, peer Peer, list []Listing, sig
 		})
 	}
 	wg.Wait()
+}
+
+// traced says which span a call belongs to, where the tenant traces.
+func traced[T any](ctx context.Context, r *connect.Request[T]) *connect.Request[T] {
+	if parent := trace.Parent(ctx); parent != "" {
+		r.Header().Set(trace.Header, parent)
+	}
+	return r
 }
 
 // plain turns compression off, which costs more than it saves here, and

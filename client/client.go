@@ -14,6 +14,7 @@ import (
 	"fallow.network"
 	"fallow.network/blob"
 	"fallow.network/market"
+	"fallow.network/trace"
 )
 
 // Ports are what a client needs of the rest of the world.
@@ -24,6 +25,8 @@ type Ports struct {
 	Identity Identity
 	// Machine checks on this machine; nil when it can't.
 	Machine Machine
+	// Trace follows jobs; nil does not.
+	Trace *trace.Tracer
 	// Hubs gives a hub's key by its address; sdk knows multiaddrs.
 	Log *slog.Logger
 }
@@ -37,6 +40,7 @@ type Client struct {
 	network  Network
 	identity Identity
 	machine  Machine
+	trace    *trace.Tracer
 	log      *slog.Logger
 	store    *store
 	blobs    *blob.Store
@@ -53,7 +57,7 @@ func New(ctx context.Context, config Config, p Ports) (*Client, error) {
 	if p.Ledger == nil || p.Books == nil || p.Network == nil || p.Identity == nil {
 		return nil, errors.New("client: a ledger, its books, a network and an identity are needed")
 	}
-	c := &Client{config: config, ledger: p.Ledger, books: p.Books, network: p.Network, identity: p.Identity, machine: p.Machine, log: p.Log}
+	c := &Client{config: config, ledger: p.Ledger, books: p.Books, network: p.Network, identity: p.Identity, machine: p.Machine, trace: p.Trace, log: p.Log}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -13,7 +13,7 @@ import (
 
 // message is an attempt as its provider gets it.
 func (r *run) message(id attemptID) *nodev1.WorkRequest {
-	return &nodev1.WorkRequest{Task: taskMessage(r.rec.workload, r.rec.Workload, id)}
+	return &nodev1.WorkRequest{Task: taskMessage(r.rec.workload, r.rec.Workload, id), Traceparent: r.spans[id].Parent()}
 }
 
 func taskMessage(w spec.Workload, hash fallow.Digest, id attemptID) *nodev1.Task {

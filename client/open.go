@@ -42,6 +42,8 @@ func (c *Client) patient(ctx context.Context, emit func(Event), do func() error)
 // open opens leases for chosen offers. What is chosen is on disk before the
 // ledger hears of it, so that a lease that opened in the dark is found again.
 func (c *Client) open(ctx context.Context, job JobID, picks []pick, emit func(Event)) ([]lease, error) {
+	ctx, span := c.trace.Begin(ctx, "job.lease")
+	defer func() { span.Int("fallow.offers", int64(len(picks))).End("") }()
 	list := make([]lease, len(picks))
 	entries := make([]OpenEntry, len(picks))
 	for i, p := range picks {

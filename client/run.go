@@ -14,6 +14,7 @@ import (
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/spec"
+	"fallow.network/trace"
 	"fallow.network/verify"
 )
 
@@ -63,7 +64,8 @@ type run struct {
 	work   *group
 
 	stations map[fallow.LeaseID]*station
-	peers    map[string]Peer // by nonce
+	peers    map[string]Peer          // by nonce
+	spans    map[attemptID]trace.Span // of what is out; nil without tracing
 	may      map[fallow.Digest]bool
 	past     map[attemptID]*past
 	receipts map[attemptID]*held
@@ -156,7 +158,9 @@ func (c *Client) Run(ctx context.Context, id JobID, watch Events) (*Bill, error)
 	if r.shelf, err = openShelf(rec.Options.Out, id, len(rec.workload.Tasks)); err != nil {
 		return nil, err
 	}
+	after, span := c.trace.Begin(after, "job")
 	runErr := r.run(ctx, after)
+	r.traced(span, runErr)
 	bill, billErr := c.bill(after, rec.Job)
 	return bill, errors.Join(runErr, billErr, r.shelf.close())
 }
@@ -177,6 +181,9 @@ func newRun(c *Client, rec record, emit func(Event)) *run {
 			return
 		}
 		r.watch(e)
+	}
+	if c.trace.On() {
+		r.spans = map[attemptID]trace.Span{}
 	}
 	r.board = newBoard(len(rec.workload.Tasks), c.config.StragglerMin, r.mayTake)
 	for _, b := range rec.workload.Blobs() {
@@ -397,6 +404,9 @@ func (r *run) hand(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, a := range list {
+		if r.spans != nil {
+			r.follow(ctx, a)
+		}
 		r.past[a.attemptID] = &past{attemptID: a.attemptID, job: r.rec.ID, kind: a.kind, state: attemptOut}
 		if !a.kind.counts() {
 			if c := r.active[a.task]; c != nil {

@@ -160,7 +160,9 @@ func (r *run) checkHere(c *check) {
 			return
 		}
 		m := tested{subject: subject}
+		_, span := r.c.trace.Begin(ctx, "check")
 		m.result, m.err = r.c.machine.Run(ctx, task, r.c.blobs, wall)
+		span.Int("fallow.task", int64(task.Task)).Int("fallow.gas", int64(m.result.Gas)).Done(m.err)
 		r.tell(m)
 	})
 }

@@ -21,6 +21,8 @@ const releaseWait = 3 * time.Second
 // that it is done, and closes the leases. What cannot be done now is left for
 // another Run of the same job.
 func (r *run) settle(ctx, inner context.Context, cause error) error {
+	ctx, span := r.c.trace.Begin(ctx, "job.settle")
+	defer span.End("")
 	r.fatal = nil
 	state, reason, why := StateDone, fallow.ReasonCompleted, ""
 	if cause != nil {

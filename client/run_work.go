@@ -71,6 +71,7 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 		r.onFetched(ctx, f, now)
 		return
 	}
+	span := r.spans[id]
 	r.work.run(func(ctx context.Context) {
 		select {
 		case r.fetches <- struct{}{}:
@@ -78,7 +79,9 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 		case <-ctx.Done():
 			return
 		}
+		_, got := r.c.trace.Begin(span.In(ctx), "task.outputs")
 		f.parcel, f.err = r.shelf.fetch(ctx, moves, base, id, spare, rc, m.inline)
+		got.Int("fallow.files", int64(len(f.parcel.files))).Done(f.err)
 		r.tell(f)
 	})
 }
@@ -128,6 +131,7 @@ func (r *run) admit(ctx context.Context, st *station, f fetched, now time.Time) 
 		r.returned(f.id.lease)
 	}
 	p.state = attemptReceipt
+	r.unfollow(f.id, "")
 	account := r.purse.accounts[f.id.lease]
 	account.owed = plus(account.owed, f.r.Charge)
 	r.purse.learn(f.r.Gas, f.r.Charge)
@@ -207,6 +211,7 @@ func (r *run) ended(ctx context.Context, id attemptID, state string, reason fall
 	if p := r.past[id]; p != nil {
 		p.state, p.reason = state, reason
 	}
+	r.unfollow(id, reason)
 	if err := r.store.endAttempt(ctx, id, state, reason, now); err != nil {
 		r.stop(err)
 	}

@@ -69,6 +69,8 @@ func TestStories(t *testing.T) {
 			"remember": cmdRemember,
 			"guest":    cmdGuest,
 			"metrics":  cmdMetrics,
+			"collect":  cmdCollect,
+			"traces":   cmdTraces,
 		},
 	})
 }

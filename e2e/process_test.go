@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"fallow.network/trace"
 )
 
 // story is what one script has started.
@@ -24,6 +26,8 @@ type story struct {
 	running map[string]*process
 	parties map[string]int // of the network as last seen, to see that they end
 	until   time.Time
+	// collector takes the story's spans, once it began.
+	collector *collector
 }
 
 type storyKey struct{}
@@ -62,7 +66,7 @@ func (o *output) String() string {
 func launch(ts *testscript.TestScript, args ...string) (*process, error) {
 	cmd := exec.Command(filepath.Join(root, "build", "fallow"), args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME"} {
+	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME", trace.Variable} {
 		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

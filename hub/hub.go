@@ -27,6 +27,7 @@ import (
 	"fallow.network/api/hub/hubv1connect"
 	"fallow.network/market"
 	"fallow.network/p2p"
+	"fallow.network/trace"
 	"fallow.network/wire"
 )
 
@@ -61,6 +62,8 @@ type Deps struct {
 	PeerKey func(context.Context) (fallow.Key, bool)
 	// Log may be nil.
 	Log *slog.Logger
+	// Trace follows demands; nil only passes on whose they are.
+	Trace *trace.Tracer
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -198,7 +201,7 @@ func (v service) Ask(ctx context.Context, req *connect.Request[hubv1.AskRequest]
 		return unavailable()
 	}
 	defer v.s.wg.Done()
-	return v.s.ask(ctx, req.Msg, stream)
+	return v.s.ask(trace.With(ctx, req.Header().Get(trace.Header)), req.Msg, stream)
 }
 
 func (v service) Providers(ctx context.Context, req *connect.Request[hubv1.ProvidersRequest]) (*connect.Response[hubv1.ProvidersResponse], error) {

@@ -15,6 +15,7 @@ import (
 	hubv1 "fallow.network/api/hub"
 	marketv1 "fallow.network/api/market"
 	"fallow.network/fault"
+	"fallow.network/trace"
 	"fallow.network/wire"
 )
 
@@ -89,17 +90,20 @@ func (s *Server) ask(ctx context.Context, req *hubv1.AskRequest, stream *connect
 	if err := sameProtocol(req.GetProtocol()); err != nil {
 		return s.refuse(connect.CodeFailedPrecondition, fallow.ReasonVersion, err)
 	}
+	ctx, span := s.deps.Trace.Begin(ctx, "hub.ask")
 	q, err := s.question(ctx, req.GetDemand())
 	if err != nil {
+		span.Done(err)
 		return err
 	}
+	sent := 0
+	defer func() { span.Int("hub.asked", int64(q.asked)).Int("hub.answers", int64(sent)).End("") }()
 	defer s.askerLeft(q)
 	a := s.begins(ctx, q.until.Add(sendTime))
 	defer s.ends(a)
 	if err := stream.Send(&hubv1.AskResponse{First: true, Asked: uint32(q.asked)}); err != nil {
 		return err
 	}
-	sent := 0
 	for {
 		answers, more := q.after(sent)
 		for _, a := range answers {
@@ -177,7 +181,7 @@ func (s *Server) question(ctx context.Context, m *marketv1.Signed) (*question, e
 	if err := s.funds.allow(ctx, d, now); err != nil {
 		return nil, s.refuse(connect.CodeResourceExhausted, fallow.ReasonRateLimited, err)
 	}
-	told := &hubv1.BoardResponse{Demand: m, Protocol: fallow.Protocol}
+	told := &hubv1.BoardResponse{Demand: m, Protocol: fallow.Protocol, Traceparent: trace.Parent(ctx)}
 	q := &question{id: id, told: told, until: until, done: make(chan struct{}), changed: make(chan struct{}), waiting: map[*session]bool{}}
 
 	s.mu.Lock()

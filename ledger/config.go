@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fallow.network"
+	"fallow.network/trace"
 )
 
 // Config says which ledger, where its nodes are, and how patient to be.
@@ -28,6 +29,8 @@ type Config struct {
 	// It bounds, too, how long its fate can be unknown.
 	TimeoutBlocks int64
 	Logger        *slog.Logger
+	// Trace follows transactions; nil does not.
+	Trace *trace.Tracer
 }
 
 // Default is the configuration that Dial fills gaps from.

@@ -48,7 +48,7 @@ func (c *Client) Footprint(ctx context.Context, leases []fallow.LeaseID, from, t
 			if !touches(readEvents(r.Events, i), want) {
 				continue
 			}
-			t, err := trace(b.Block.Data.Txs[i])
+			t, err := traceOf(b.Block.Data.Txs[i])
 			if err != nil {
 				return nil, fmt.Errorf("block %d, transaction %d: %w", h, i, err)
 			}
@@ -70,8 +70,8 @@ func touches(events []Event, want map[uint64]bool) bool {
 	return false
 }
 
-// trace reads a transaction's size, fee and kinds of messages.
-func trace(raw []byte) (Trace, error) {
+// traceOf reads a transaction's size, fee and kinds of messages.
+func traceOf(raw []byte) (Trace, error) {
 	t := Trace{Hash: Hash(fallow.Sum(raw)), Bytes: len(raw)}
 	var tx txv1.TxRaw
 	var body txv1.TxBody

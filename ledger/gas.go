@@ -21,6 +21,7 @@ import (
 
 	"fallow.network"
 	leasev1 "fallow.network/api/lease"
+	"fallow.network/trace"
 )
 
 // A simulation runs on the last block's state, without what is in flight, so
@@ -119,6 +120,9 @@ func (c *Client) broadcast(ctx context.Context, raw []byte) (sure bool, err erro
 	err = c.each(context.WithoutCancel(ctx), func(ctx context.Context, n *node) error {
 		tries++
 		var err error
+		if parent := trace.Parent(ctx); parent != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", parent)
+		}
 		answer, err = txv1.NewServiceClient(n.conn).BroadcastTx(ctx, &txv1.BroadcastTxRequest{TxBytes: raw, Mode: txv1.BroadcastMode_BROADCAST_MODE_SYNC})
 		return err
 	})

@@ -136,6 +136,14 @@ func (s *Sender) Post(ctx context.Context, messages ...proto.Message) (Tx, error
 // submit is Send; before each signature may is asked whether to go on, and
 // launched is told each flight.
 func (s *Sender) submit(ctx context.Context, messages []proto.Message, may func() bool, launched func(*flight)) (Tx, error) {
+	ctx, span := s.client.config.Trace.Begin(ctx, "ledger.transaction")
+	tx, err := s.attempt(ctx, messages, may, launched)
+	s.client.told(span, messages, tx, err)
+	return tx, err
+}
+
+// attempt signs and sends until a transaction stands in a block, or can't.
+func (s *Sender) attempt(ctx context.Context, messages []proto.Message, may func() bool, launched func(*flight)) (Tx, error) {
 	var failed []Tx
 	var least uint64 // gas
 	var last error

@@ -89,7 +89,9 @@ func (d *Daemon) answer(ctx context.Context, s market.Signed) (*marketv1.SealedA
 		// Who asked first must not take the answer with it from who asks next.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 		defer cancel()
+		ctx, span := d.deps.Trace.Begin(ctx, "provider.offer")
 		a := d.say(ctx, id, demand)
+		span.End(a.Reason)
 		if a.Reason == "" {
 			d.metrics.offers.Inc()
 		} else {

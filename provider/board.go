@@ -14,6 +14,7 @@ import (
 	hubv1 "fallow.network/api/hub"
 	marketv1 "fallow.network/api/market"
 	"fallow.network/spec"
+	"fallow.network/trace"
 	"fallow.network/wire"
 )
 
@@ -118,7 +119,7 @@ func (d *Daemon) holdBoard(ctx context.Context, hub string) error {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := d.reply(ctx, m.GetDemand(), send); err != nil && ctx.Err() == nil {
+			if err := d.reply(trace.With(ctx, m.GetTraceparent()), m.GetDemand(), send); err != nil && ctx.Err() == nil {
 				d.log.DebugContext(ctx, "a demand got no answer", slog.String("hub", hub), slog.Any("error", err))
 			}
 		})

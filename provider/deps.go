@@ -15,6 +15,7 @@ import (
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/settle"
+	"fallow.network/trace"
 )
 
 // Books is what the provider reads from the ledger. Every method fails while
@@ -159,6 +160,8 @@ type Deps struct {
 	Machine hardware.Machine
 	Watcher Watcher
 	Log     *slog.Logger
+	// Trace follows demands and tasks; nil does not.
+	Trace *trace.Tracer
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 

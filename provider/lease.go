@@ -87,6 +87,8 @@ type task struct {
 	missing map[fallow.Digest]*marketv1.Blob
 	running bool
 	cancel  context.CancelCauseFunc
+	parent  string    // the tenant's span, as it says; only where this provider traces
+	came    time.Time // likewise
 }
 
 // errUnknownOffer is a lease whose terms nobody here knows.

@@ -14,6 +14,7 @@ import (
 	"fallow.network/fault"
 	"fallow.network/market"
 	"fallow.network/receipt"
+	"fallow.network/trace"
 	"fallow.network/wire"
 )
 
@@ -46,12 +47,15 @@ func (t *task) wants() []*marketv1.Blob {
 }
 
 // accept takes a task in: it runs once, however often it is asked.
-func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task) {
+func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, parent string) {
 	fail := func(f *Failure) { k.send(failed(attempt{m.GetTask(), m.GetAttempt()}, f)) }
 	t, no := d.newTask(l, m)
 	if no != nil {
 		fail(no)
 		return
+	}
+	if d.deps.Trace.On() {
+		t.parent, t.came = trace.Valid(parent), d.now()
 	}
 	_, draining, _ := d.gate.is()
 	l.mu.Lock()
@@ -204,6 +208,7 @@ func (d *Daemon) pumpLease(l *lease) {
 func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 	l.say(&nodev1.WorkResponse{Started: &nodev1.TaskStarted{Task: t.at.task, Attempt: t.at.attempt}})
 	started := d.now()
+	ctx, span := d.deps.Trace.Begin(trace.With(ctx, t.parent), "provider.task")
 	result, err := d.sandboxed(ctx, l, t)
 	fault.Point("provider/run-ended")
 	var charge fallow.Pico
@@ -224,6 +229,9 @@ func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 	if err != nil {
 		d.failTask(ctx, l, t, err)
 	}
+	if d.deps.Trace.On() {
+		d.tell(span, l, t, result, started, err)
+	}
 	l.mu.Lock()
 	l.running--
 	if left, err := l.unsigned.Sub(charge); err == nil {
@@ -231,6 +239,21 @@ func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 	}
 	l.mu.Unlock()
 	d.pumpLease(l)
+}
+
+// tell ends a task's span: it began when the task did, and says how long the
+// task had waited here.
+func (d *Daemon) tell(span trace.Span, l *lease, t *task, r Result, started time.Time, err error) {
+	span.Int("fallow.lease", int64(l.id)).Int("fallow.task", int64(t.at.task)).Int("fallow.attempt", int64(t.at.attempt)).Int("fallow.gas", int64(r.Gas))
+	if !t.came.IsZero() {
+		span.Int("fallow.waited_ms", started.Sub(t.came).Milliseconds())
+	}
+	var f *Failure
+	if errors.As(err, &f) {
+		span.End(f.Reason)
+		return
+	}
+	span.Done(err)
 }
 
 // failTask says why a task has no result. One that ends with the daemon stays

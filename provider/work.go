@@ -17,6 +17,7 @@ import (
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/settle"
+	"fallow.network/trace"
 	"fallow.network/wire"
 )
 
@@ -49,7 +50,7 @@ func (n node) Ask(ctx context.Context, r *connect.Request[nodev1.AskRequest]) (*
 	if err != nil {
 		return nil, refuse(connect.CodeInvalidArgument, fallow.ReasonMalformed, "%v", err)
 	}
-	a, err := n.d.answer(ctx, s)
+	a, err := n.d.answer(trace.With(ctx, r.Header().Get(trace.Header)), s)
 	if err != nil {
 		return nil, refuse(connect.CodeInvalidArgument, wire.ReasonOf(err), "%v", err)
 	}
@@ -280,7 +281,7 @@ func (d *Daemon) hear(ctx context.Context, l *lease, k *link, m *nodev1.WorkRequ
 		}
 	}
 	if t := m.GetTask(); t != nil {
-		d.accept(ctx, l, k, t)
+		d.accept(ctx, l, k, t, m.GetTraceparent())
 	}
 	if c := m.GetCancel(); c != nil {
 		d.cancel(ctx, l, attempt{c.GetTask(), c.GetAttempt()})

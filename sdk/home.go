@@ -12,6 +12,7 @@ import (
 
 	"fallow.network"
 	"fallow.network/runner/wasm"
+	"fallow.network/trace"
 )
 
 // Home is one party's folder: its config, keys, network file and state.
@@ -74,6 +75,9 @@ type Config struct {
 	LogLevel string `toml:"log_level" json:"log_level"`
 	// LogFormat is text or json.
 	LogFormat string `toml:"log_format" json:"log_format"`
+	// TraceEndpoint is a collector's URL, as http://127.0.0.1:4318; empty does
+	// not trace. OTEL_EXPORTER_OTLP_ENDPOINT stands over it.
+	TraceEndpoint string `toml:"trace_endpoint" json:"trace_endpoint"`
 }
 
 // Duration is a time.Duration that reads and writes as 250ms.
@@ -126,6 +130,7 @@ func (c Config) Validate() error {
 		one("engine", c.Engine, wasm.Engines()...),
 		one("log_level", c.LogLevel, "debug", "info", "warn", "error"),
 		one("log_format", c.LogFormat, "text", "json"),
+		trace.Check(c.TraceEndpoint),
 	)
 }
 

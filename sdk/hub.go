@@ -30,6 +30,7 @@ import (
 	"fallow.network/ledger"
 	"fallow.network/market"
 	"fallow.network/p2p"
+	"fallow.network/trace"
 )
 
 // HubSettings are a hub's hub.toml.
@@ -155,7 +156,7 @@ func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 	defer funds.close()
 	var host *p2p.Host
 	server, err := hub.New(s.Limits, hub.Deps{
-		ChainID: n.ChainID, Escrow: funds, ClientKeys: funds, Nodes: funds, Log: log,
+		ChainID: n.ChainID, Escrow: funds, ClientKeys: funds, Nodes: funds, Log: log, Trace: trace.From(ctx),
 		Addrs: func() []string { return host.Addrs() },
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"fallow.network/keys"
 	"fallow.network/ledger"
+	"fallow.network/trace"
 )
 
 // batchWindow is how long calls of one account wait for each other, to share
@@ -17,7 +18,7 @@ const batchWindow = 5 * time.Millisecond
 
 // Dial opens a client of the network's ledger.
 func Dial(ctx context.Context, n Network, c Config, log *slog.Logger) (*ledger.Client, error) {
-	return ledger.Dial(ctx, ledger.Config{ChainID: n.ChainID, GRPC: n.GRPC, RPC: n.RPC, GasPrice: c.GasPrice, Logger: log})
+	return ledger.Dial(ctx, ledger.Config{ChainID: n.ChainID, GRPC: n.GRPC, RPC: n.RPC, GasPrice: c.GasPrice, Logger: log, Trace: trace.From(ctx)})
 }
 
 // Status is where a network's ledger stands.

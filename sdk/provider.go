@@ -20,6 +20,7 @@ import (
 	"fallow.network/ledger"
 	"fallow.network/p2p"
 	"fallow.network/provider"
+	"fallow.network/trace"
 )
 
 // ProviderSettings are what `fallow provider init` asks; the rest of
@@ -150,6 +151,7 @@ func ServeProvider(ctx context.Context, h Home, ring *keys.Ring, reload <-chan o
 	if err != nil {
 		return err
 	}
+	boxes.trace = trace.From(ctx)
 	listen := func(ctx context.Context, handler http.Handler) (provider.Courier, error) {
 		host, err := p2p.New(ctx, p2p.Config{
 			Identity: node.Private, Role: p2p.RoleProvider, Listen: config.Listen, Wildcard: leavesLoopback(config.Listen), Relays: config.Hubs, Log: log,
@@ -170,7 +172,7 @@ func ServeProvider(ctx context.Context, h Home, ring *keys.Ring, reload <-chan o
 	daemon, err := provider.New(ctx, config, provider.Deps{
 		ChainID: purse.Network.ChainID, NodeKey: node.Private,
 		Books: books, Chain: books, Listen: listen, PeerKey: p2p.PeerKey, Blobs: store, Runner: boxes,
-		Machine: hardware.Read(ctx, roots), Watcher: hardware.NewSampler(roots, os.Getpid()), Log: log,
+		Machine: hardware.Read(ctx, roots), Watcher: hardware.NewSampler(roots, os.Getpid()), Log: log, Trace: trace.From(ctx),
 	})
 	if err != nil {
 		return err

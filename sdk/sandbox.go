@@ -18,6 +18,7 @@ import (
 	"fallow.network/provider"
 	"fallow.network/receipt"
 	"fallow.network/runner/wasm"
+	"fallow.network/trace"
 )
 
 // newRunner makes a runner whose children are this program.
@@ -59,6 +60,7 @@ type sandboxes struct {
 	store  *blob.Store
 	dir    string
 	log    *slog.Logger
+	trace  *trace.Tracer
 }
 
 func newSandboxes(h Home, store *blob.Store, log *slog.Logger) (*sandboxes, error) {
@@ -107,7 +109,11 @@ func (s *sandbox) Run(ctx context.Context, job provider.Job) (provider.Result, e
 	out := filepath.Join(s.dir, strconv.Itoa(s.serial))
 	s.mu.Unlock()
 	defer func() { _ = os.RemoveAll(out) }()
+	began := time.Now()
 	r, err := s.box.Run(ctx, wasm.Task{Task: job.Task, Paths: found, Out: out, Wall: job.Wall})
+	if s.from.trace.On() {
+		s.tell(ctx, began, r, err)
+	}
 	var a *wasm.Abort
 	switch {
 	case errors.As(err, &a):
@@ -126,6 +132,32 @@ func (s *sandbox) Run(ctx context.Context, job provider.Job) (provider.Result, e
 		res.Outputs = append(res.Outputs, kept)
 	}
 	return res, nil
+}
+
+// tell tells of a run that is over, in the sandbox's place. Its times are the
+// sandbox's word, kept within what was seen from here.
+func (s *sandbox) tell(ctx context.Context, began time.Time, r wasm.Result, err error) {
+	ended := time.Now()
+	ctx, run := s.from.trace.Past(ctx, "runner.run", began, ended)
+	var a *wasm.Abort
+	if errors.As(err, &a) {
+		run.End(a.Reason)
+		return
+	}
+	run.Int("fallow.gas", int64(r.Gas)).Done(err)
+	if err != nil {
+		return
+	}
+	from := began
+	for _, step := range []struct {
+		name string
+		took time.Duration
+	}{{"runner.load", r.Load}, {"runner.guest", r.Took}, {"runner.collect", r.Collect}} {
+		to := from.Add(min(max(step.took, 0), ended.Sub(from)))
+		_, span := s.from.trace.Past(ctx, step.name, from, to)
+		span.End("")
+		from = to
+	}
 }
 
 // keep moves an output into the blob store, hashing it again on the way: what

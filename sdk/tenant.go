@@ -13,6 +13,7 @@ import (
 	"fallow.network/formats"
 	"fallow.network/keys"
 	"fallow.network/p2p"
+	"fallow.network/trace"
 )
 
 // Tenant is a home's tenant: the engine that runs jobs, and its purse.
@@ -36,7 +37,7 @@ func OpenTenant(ctx context.Context, h Home, ring *keys.Ring, log *slog.Logger) 
 	c, err := client.New(ctx, client.Config{
 		Home: string(h), ChainID: purse.Network.ChainID, Tenant: purse.Secret.Account(), Hubs: purse.Network.Hubs,
 		Check: formats.CheckWhere(purse.Config.Check), AnswerWait: time.Duration(purse.Config.AnswerWait),
-	}, client.Ports{Ledger: books, Books: books, Network: network{log, elsewhere(purse.Network.Hubs)}, Identity: purse.Secret, Machine: m, Log: log})
+	}, client.Ports{Ledger: books, Books: books, Network: network{log, elsewhere(purse.Network.Hubs)}, Identity: purse.Secret, Machine: m, Trace: trace.From(ctx), Log: log})
 	if err != nil {
 		return nil, errors.Join(err, m.close(), purse.Close())
 	}

@@ -241,8 +241,10 @@ type BoardResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Demand *market.Signed         `protobuf:"bytes,1,opt,name=demand,proto3" json:"demand,omitempty"`
 	// Why the hub refused an announcement or is closing; empty otherwise.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Protocol      string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Reason   string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Protocol string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// W3C traceparent of whoever asked first; empty where nobody traces.
+	Traceparent   string `protobuf:"bytes,4,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +296,13 @@ func (x *BoardResponse) GetReason() string {
 func (x *BoardResponse) GetProtocol() string {
 	if x != nil {
 		return x.Protocol
+	}
+	return ""
+}
+
+func (x *BoardResponse) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -649,11 +658,12 @@ const file_fallow_hub_v1_hub_proto_rawDesc = "" +
 	"\x05reply\x18\x02 \x01(\v2\x1a.fallow.hub.v1.SealedReplyR\x05reply\"]\n" +
 	"\vSealedReply\x12\x16\n" +
 	"\x06demand\x18\x01 \x01(\fR\x06demand\x126\n" +
-	"\x06answer\x18\x02 \x01(\v2\x1e.fallow.market.v1.SealedAnswerR\x06answer\"u\n" +
+	"\x06answer\x18\x02 \x01(\v2\x1e.fallow.market.v1.SealedAnswerR\x06answer\"\x97\x01\n" +
 	"\rBoardResponse\x120\n" +
 	"\x06demand\x18\x01 \x01(\v2\x18.fallow.market.v1.SignedR\x06demand\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
-	"\bprotocol\x18\x03 \x01(\tR\bprotocol\"Z\n" +
+	"\bprotocol\x18\x03 \x01(\tR\bprotocol\x12 \n" +
+	"\vtraceparent\x18\x04 \x01(\tR\vtraceparent\"Z\n" +
 	"\n" +
 	"AskRequest\x120\n" +
 	"\x06demand\x18\x01 \x01(\v2\x18.fallow.market.v1.SignedR\x06demand\x12\x1a\n" +

@@ -399,7 +399,10 @@ type WorkRequest struct {
 	// The tenant is done: sign a release, close, redeem.
 	Finish bool `protobuf:"varint,6,opt,name=finish,proto3" json:"finish,omitempty"`
 	// What the tenant already has, so that nothing is sent twice.
-	HaveReceipts  []uint32 `protobuf:"varint,7,rep,packed,name=have_receipts,json=haveReceipts,proto3" json:"have_receipts,omitempty"`
+	HaveReceipts []uint32 `protobuf:"varint,7,rep,packed,name=have_receipts,json=haveReceipts,proto3" json:"have_receipts,omitempty"`
+	// W3C traceparent of the span that the task belongs to; empty where the
+	// tenant does not trace.
+	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -481,6 +484,13 @@ func (x *WorkRequest) GetHaveReceipts() []uint32 {
 		return x.HaveReceipts
 	}
 	return nil
+}
+
+func (x *WorkRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 type Cancel struct {
@@ -1021,7 +1031,7 @@ const file_fallow_node_v1_node_proto_rawDesc = "" +
 	"\aprofile\x18\n" +
 	" \x01(\tR\aprofile\x12\x12\n" +
 	"\x04seed\x18\v \x01(\fR\x04seed\x12\x17\n" +
-	"\awall_ms\x18\f \x01(\x04R\x06wallMs\"\x8a\x02\n" +
+	"\awall_ms\x18\f \x01(\x04R\x06wallMs\"\xac\x02\n" +
 	"\vWorkRequest\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\x04R\x05lease\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12(\n" +
@@ -1029,7 +1039,8 @@ const file_fallow_node_v1_node_proto_rawDesc = "" +
 	"\avoucher\x18\x04 \x01(\v2\x18.fallow.market.v1.SignedR\avoucher\x12.\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x16.fallow.node.v1.CancelR\x06cancel\x12\x16\n" +
 	"\x06finish\x18\x06 \x01(\bR\x06finish\x12#\n" +
-	"\rhave_receipts\x18\a \x03(\rR\fhaveReceipts\"6\n" +
+	"\rhave_receipts\x18\a \x03(\rR\fhaveReceipts\x12 \n" +
+	"\vtraceparent\x18\b \x01(\tR\vtraceparent\"6\n" +
 	"\x06Cancel\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\rR\x04task\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\"\x87\x03\n" +

@@ -77,6 +77,7 @@ type App struct {
 	modules    *module.Manager
 	basics     module.BasicManager
 	simulation *module.SimulationManager
+	follower   *follower // of the node that runs it; may be nil
 
 	market bool // the block at hand has a message of the market; known where a test may kill us
 }

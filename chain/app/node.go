@@ -29,6 +29,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"fallow.network/trace"
 )
 
 // Node is the ledger running inside the calling process: the state machine,
@@ -42,7 +44,8 @@ type Node struct {
 	// Addresses that the servers listen on, as host:port; empty when off.
 	RPCAddress, P2PAddress, GRPCAddress, APIAddress, MetricsAddress string
 
-	figures *figures
+	figures  *figures
+	follower *follower // nil without tracing
 
 	comet *node.Node
 	db    dbm.DB
@@ -66,7 +69,7 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	if err != nil {
 		return nil, fmt.Errorf("read genesis: %w", err)
 	}
-	n := &Node{figures: newFigures()}
+	n := &Node{figures: newFigures(), follower: newFollower(trace.From(ctx))}
 	if err := n.listen(cfg, &srv); err != nil {
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	run, end := context.WithCancelCause(ctx)
 	n.run, n.end = run, end
 	n.comet, err = node.NewNodeWithContext(run, cfg, privval.LoadOrGenFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
-		proxy.NewLocalClientCreator(watched{server.NewCometABCIWrapper(n.App), n.end, n.figures}), genesis, consensusDB,
+		proxy.NewLocalClientCreator(watched{server.NewCometABCIWrapper(n.App), n.end, n.figures, n.follower}), genesis, consensusDB,
 		node.DefaultMetricsProvider(cometFigures(cfg.Instrumentation)), servercmtlog.CometLoggerWrapper{Logger: logger})
 	if err == nil {
 		err = n.comet.Start()
@@ -159,6 +162,7 @@ func (n *Node) serve(logger log.Logger, chainID, home string, srv srvconfig.Conf
 		return fmt.Errorf("reach our own gRPC at %s: %w", srv.GRPC.Address, err)
 	}
 	c = c.WithGRPCClient(conn)
+	n.App.follower = n.follower
 	n.App.RegisterTxService(c)
 	n.App.RegisterTendermintService(c)
 	n.App.RegisterNodeService(c, srv)
@@ -238,8 +242,9 @@ func (n *Node) Stop() error {
 // we end the node and say why.
 type watched struct {
 	abci.Application
-	end     context.CancelCauseFunc
-	figures *figures
+	end      context.CancelCauseFunc
+	figures  *figures
+	follower *follower
 }
 
 // FinalizeBlock carries out a block.
@@ -256,6 +261,9 @@ func (w watched) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlo
 	begun := time.Now()
 	if resp, err = w.Application.FinalizeBlock(ctx, req); err == nil {
 		w.figures.block(req.Height, time.Since(begun), resp)
+		if w.follower != nil {
+			w.follower.block(req, begun, resp)
+		}
 	}
 	return resp, err
 }

@@ -20,6 +20,7 @@ import (
 	authtx "github.com/cosmos/cosmos-sdk/x/auth/tx"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	"github.com/cosmos/cosmos-sdk/x/staking"
+	gogogrpc "github.com/cosmos/gogoproto/grpc"
 
 	"fallow.network"
 )
@@ -60,7 +61,11 @@ func (app *App) RegisterAPIRoutes(s *api.Server, _ config.APIConfig) {
 
 // RegisterTxService serves cosmos.tx.v1beta1: simulate, broadcast, find.
 func (app *App) RegisterTxService(c client.Context) {
-	authtx.RegisterTxService(app.GRPCQueryRouter(), c, app.Simulate, app.registry)
+	var router gogogrpc.Server = app.GRPCQueryRouter()
+	if app.follower != nil {
+		router = noting{router, app.follower}
+	}
+	authtx.RegisterTxService(router, c, app.Simulate, app.registry)
 }
 
 // RegisterTendermintService serves blocks, validators and the node's name.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"fallow.network/sdk"
+	"fallow.network/trace"
 )
 
 // daemonLog makes ready for a daemon: what it writes is its owner's alone, and its
@@ -26,4 +28,22 @@ func (a *app) daemonLog(h sdk.Home) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(a.err, options)), nil
 	}
 	return slog.New(slog.NewTextHandler(a.err, options)), nil
+}
+
+// traced does something with a tracer, where the call, the environment or the
+// home names a collector, and gives it a moment for its last spans.
+func (a *app) traced(ctx context.Context, h sdk.Home, party string, log *slog.Logger, do func(context.Context) error) error {
+	config, err := h.Load()
+	if err != nil {
+		return fail(exitUsage, err, "")
+	}
+	t, err := trace.Open(ctx, trace.Config{Endpoint: trace.Endpoint(a.traces, config.TraceEndpoint), Party: party, Version: version, Log: log})
+	if err != nil {
+		return fail(exitUsage, err, "")
+	}
+	err = do(trace.Carry(ctx, t))
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), trace.LastWait)
+	defer cancel()
+	_ = t.Close(last) // a collector that is away keeps nobody
+	return err
 }

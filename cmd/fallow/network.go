@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -153,7 +154,7 @@ on its board find another; nothing is lost.`,
 			if err != nil {
 				return err
 			}
-			return sdk.ServeHub(c.Context(), h, log)
+			return a.traced(c.Context(), h, "hub", log, func(ctx context.Context) error { return sdk.ServeHub(ctx, h, log) })
 		},
 	}
 	status := &cobra.Command{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +117,7 @@ start. SIGHUP reads prices, hours and idle rules again.`,
 			reload := make(chan os.Signal, 1)
 			notifyReload(reload)
 			defer signal.Stop(reload)
-			err = sdk.ServeProvider(c.Context(), h, ring, reload, log)
+			err = a.traced(c.Context(), h, "provider", log, func(ctx context.Context) error { return sdk.ServeProvider(ctx, h, ring, reload, log) })
 			if c.Context().Err() != nil && errors.Is(err, c.Context().Err()) {
 				return nil
 			}

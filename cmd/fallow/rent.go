@@ -30,11 +30,13 @@ func (a *app) withTenant(ctx context.Context, do func(*sdk.Tenant) error) error 
 	if err != nil {
 		return err
 	}
-	t, err := sdk.OpenTenant(ctx, h, ring, a.logger())
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(t), t.Close())
+	return a.traced(ctx, h, "tenant", a.logger(), func(ctx context.Context) error {
+		t, err := sdk.OpenTenant(ctx, h, ring, a.logger())
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(t), t.Close())
+	})
 }
 
 // runFlags stand over a job file.

@@ -22,6 +22,7 @@ type app struct {
 	words    string // file with the keyring's passphrase
 	json     bool
 	verbose  bool
+	traces   string
 }
 
 // Groups of verbs, by who uses them.
@@ -76,6 +77,7 @@ With others:
 	f.StringVar(&a.home, "home", "", "`folder` of config, keys and state (default $FALLOW_HOME, else ~/.fallow)")
 	f.StringVar(&a.words, "passphrase-file", "", "`file` (mode 0600) whose first line unlocks the keys")
 	f.BoolVar(&a.json, "json", false, "print facts as JSON")
+	f.StringVar(&a.traces, "trace-endpoint", "", "`URL` of a collector of traces (OTLP over HTTP), as http://127.0.0.1:4318")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to standard error")
 
 	for _, group := range []struct {

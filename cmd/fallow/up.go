@@ -18,6 +18,7 @@ import (
 	"fallow.network/local"
 	"fallow.network/runner/wasm"
 	"fallow.network/sdk"
+	"fallow.network/trace"
 )
 
 func newUpCommand(a *app) *cobra.Command {
@@ -55,6 +56,11 @@ Block time, check window, engine and credits are fixed when the network is made.
 			}
 			if config.Node, err = sdk.FindNode(); err != nil {
 				return fail(exitUsage, err, "put it beside fallow (make build does), or name it in $FALLOWD")
+			}
+			if a.traces != "" { // every party inherits it
+				if err := errors.Join(trace.Check(a.traces), os.Setenv(trace.Variable, a.traces)); err != nil {
+					return fail(exitUsage, err, "")
+				}
 			}
 			if detach {
 				return a.detach(c.Context(), config)

@@ -19,6 +19,7 @@ import (
 
 	"fallow.network"
 	"fallow.network/chain/app"
+	"fallow.network/trace"
 )
 
 // Where GOMEMLIMIT and GOGC say nothing, garbage is collected when the heap has
@@ -47,6 +48,7 @@ type readyFacts struct {
 
 func newStartCommand() *cobra.Command {
 	var asJSON bool
+	var endpoint string
 	c := &cobra.Command{
 		Use: "start", Short: "Run the node until it is told to stop", Args: cobra.NoArgs,
 		Long: `Runs the node of --home in this process: consensus, RPC, gRPC and REST, on
@@ -54,11 +56,12 @@ loopback unless config.toml and app.toml say otherwise. SIGTERM or ctrl-C ends
 it cleanly; after a crash it goes on from the last block.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, _ := c.Flags().GetString("home")
-			return start(c.Context(), dir, c, asJSON)
+			return start(c.Context(), dir, c, asJSON, endpoint)
 		},
 	}
 	f := c.Flags()
 	f.BoolVar(&asJSON, "ready-json", false, "print one line of JSON on standard output when the node answers")
+	f.StringVar(&endpoint, "trace-endpoint", "", "collector of traces (OTLP over HTTP), as http://127.0.0.1:4318; default $"+trace.Variable)
 	f.String("rpc.laddr", "", "listen address of CometBFT's RPC, as tcp://127.0.0.1:26657")
 	f.String("p2p.laddr", "", "listen address for other nodes, as tcp://127.0.0.1:26656")
 	f.String("p2p.persistent_peers", "", "nodes to dial, as id@host:port,…")
@@ -73,7 +76,7 @@ it cleanly; after a crash it goes on from the last block.`,
 	return c
 }
 
-func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error {
+func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool, endpoint string) error {
 	cfg, srv, settings, err := app.ReadHome(dir, c.Flags())
 	if err != nil {
 		return &failure{exitUsage, err}
@@ -94,7 +97,16 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool) error
 		return &failure{exitUsage, err}
 	}
 	sdkversion.Name, sdkversion.AppName, sdkversion.Version, sdkversion.BuildTags = "fallow", app.Name, version, fallow.Protocol
-	node, err := app.Start(ctx, sdkslog.NewCustomLogger(logger), cfg, srv, settings, server.DefaultBaseappOptions(settings)...)
+	tracer, err := trace.Open(ctx, trace.Config{Endpoint: trace.Endpoint(endpoint, ""), Party: "node", Version: version, Log: logger})
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), trace.LastWait)
+		defer cancel()
+		_ = tracer.Close(last) // a collector that is away keeps nobody
+	}()
+	node, err := app.Start(trace.Carry(ctx, tracer), sdkslog.NewCustomLogger(logger), cfg, srv, settings, server.DefaultBaseappOptions(settings)...)
 	if err != nil {
 		return err
 	}

@@ -283,6 +283,7 @@ func readModule(t Task) ([]byte, error) {
 
 // run runs one task to a result. An error is an abort.
 func (e *engine) run(ctx context.Context, t Task) (Result, error) {
+	load := time.Now()
 	p, err := e.load(ctx, t)
 	if err != nil {
 		return Result{}, err
@@ -295,9 +296,11 @@ func (e *engine) run(ctx context.Context, t Task) (Result, error) {
 	defer r.close()
 	began, cpu := time.Now(), processCPU()
 	res, err := p.run(ctx, r)
-	res.Took, res.CPU = time.Since(began), processCPU()-cpu
+	res.Took, res.CPU, res.Load = time.Since(began), processCPU()-cpu, began.Sub(load)
 	if err == nil {
+		ended := time.Now()
 		res.Outputs, err = r.collect()
+		res.Collect = time.Since(ended)
 	}
 	e.tidy()
 	return res, err

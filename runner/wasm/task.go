@@ -133,6 +133,9 @@ type Result struct {
 	// Took is how long the guest ran and CPU what it used, with the module
 	// compiled beforehand; they are no part of what repeats.
 	Took, CPU time.Duration
+	// Load is how long the module took to be made ready before that, and
+	// Collect how long its outputs took afterwards; no part of what repeats.
+	Load, Collect time.Duration
 }
 
 // Output is one file that a guest wrote: its bytes where they are few, or a
@@ -164,6 +167,8 @@ func (t Task) accept(r Result) error {
 		return fmt.Errorf("outcome %d", r.Outcome)
 	case trapped && (r.ExitCode != 0 || !slices.Contains(traps, r.Trap)), !trapped && r.Trap != "":
 		return fmt.Errorf("trap %.40q with exit code %d", r.Trap, r.ExitCode)
+	case min(r.Took, r.Load, r.Collect) < 0:
+		return errors.New("a time below zero")
 	case r.Gas > t.Limits.Gas, t.Bare && r.Gas != 0:
 		return fmt.Errorf("gas %d of %d", r.Gas, t.Limits.Gas)
 	case len(r.Outputs) > receipt.MaxOutputs:
