@@ -4,7 +4,8 @@ import "time"
 
 // ahead is how many tasks wait at a bench beyond its slots: as many as slots
 // while there is plenty or tasks are short, so that the way to and fro is
-// hidden; none towards the end, so that nobody sits on the last ones.
+// hidden, and of very short ones as many as share a sync of the disk there;
+// none towards the end, so that nobody sits on the last ones.
 func (b *board) ahead(w *bench) int {
 	slots := 0
 	for _, o := range b.benches {
@@ -13,6 +14,9 @@ func (b *board) ahead(w *bench) int {
 	e := b.expect(w)
 	if w.gas == 0 {
 		return 0 // it has yet to show what it does
+	}
+	if e > 0 && e < 10*time.Millisecond && len(b.pending) > 32*slots {
+		return min(16*w.slots, 64)
 	}
 	if e > 0 && e < 200*time.Millisecond {
 		return min(4*w.slots, 32)

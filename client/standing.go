@@ -255,7 +255,14 @@ func (c *Client) sayFinish(ctx context.Context, l *lease) {
 	work := newGroup(ctx)
 	defer work.wait()
 	defer cancel()
-	k := newLink(c, *l, peer, &blob.Transfer{Store: c.blobs, Client: peer.HTTPClient()}, nil, func() []uint32 { return nil }, func(m any) {
+	have := func() []uint32 { // so that it sends none of them again
+		list, err := c.store.tasksHad(ctx, l.id)
+		if err != nil {
+			warn(err)
+		}
+		return list
+	}
+	k := newLink(c, *l, peer, &blob.Transfer{Store: c.blobs, Client: peer.HTTPClient()}, nil, have, func(m any) {
 		select {
 		case inbox <- m:
 		case <-ctx.Done():

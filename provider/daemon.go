@@ -48,6 +48,7 @@ type Daemon struct {
 	began   time.Time
 
 	gasSpeed atomic.Uint64
+	inBoxes  atomic.Int64  // tasks that run
 	compare  chan struct{} // holds a token when the ledger should be compared
 	settling chan struct{} // likewise for what is to be settled
 	draining chan struct{} // likewise when a drain was asked for
@@ -110,7 +111,7 @@ func New(ctx context.Context, c Config, deps Deps) (*Daemon, error) {
 // open reads the home.
 func (d *Daemon) open(ctx context.Context) error {
 	var err error
-	if d.journal, err = openJournal(ctx, d.cfg.journalFile()); err != nil {
+	if d.journal, err = openJournal(ctx, d.cfg.journalFile(), func() bool { return d.inBoxes.Load() > 0 }); err != nil {
 		return err
 	}
 	if err := d.journal.prune(ctx, d.now().Add(-keepEnded)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,9 @@ type journal struct {
 	ops chan operation
 	w   *writer
 
+	// soon says whether more paper is on its way.
+	soon func() bool
+
 	stop   chan struct{}
 	closed chan struct{}
 	once   sync.Once
@@ -76,7 +80,17 @@ type journal struct {
 type operation struct {
 	do   func(w *writer) error
 	done chan error
+	// paper can wait a moment for more of its kind.
+	paper bool
 }
+
+const (
+	// patient is how long paper waits for other paper to share its sync of the
+	// disk, while more of it is on its way.
+	patient = 4 * time.Millisecond
+	// enough paper goes without waiting for more.
+	enough = 32
+)
 
 // diskFull says whether err is the journal's disk without room.
 func diskFull(err error) bool {
@@ -86,7 +100,9 @@ func diskFull(err error) bool {
 
 var errJournalClosed = errors.New("journal is closed")
 
-func openJournal(ctx context.Context, path string) (*journal, error) {
+// openJournal opens the file at path; soon says whether more receipts are on
+// their way.
+func openJournal(ctx context.Context, path string, soon func() bool) (*journal, error) {
 	db, err := openDB(path, "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)")
 	if err != nil {
 		return nil, err
@@ -105,7 +121,7 @@ func openJournal(ctx context.Context, path string) (*journal, error) {
 		return nil, errors.Join(err, ro.Close(), db.Close())
 	}
 	j := &journal{
-		db: db, ro: ro, ops: make(chan operation, maxGroup), w: &writer{ctx: context.WithoutCancel(ctx), conn: conn, stmts: map[string]*sql.Stmt{}},
+		soon: soon, db: db, ro: ro, ops: make(chan operation, maxGroup), w: &writer{ctx: context.WithoutCancel(ctx), conn: conn, stmts: map[string]*sql.Stmt{}},
 		stop: make(chan struct{}), closed: make(chan struct{}),
 	}
 	go j.write()
@@ -180,8 +196,32 @@ func (j *journal) write() {
 			}
 			break
 		}
-		j.commit(group)
+		j.commit(j.wait(group))
 	}
+}
+
+// wait gathers paper for a moment, while all that came is paper and more of it
+// is on its way.
+func (j *journal) wait(group []operation) []operation {
+	if slices.ContainsFunc(group, func(op operation) bool { return !op.paper }) {
+		return group
+	}
+	t := time.NewTimer(patient)
+	defer t.Stop()
+	for len(group) < enough && j.soon() {
+		select {
+		case op := <-j.ops:
+			group = append(group, op)
+			if !op.paper {
+				return group
+			}
+		case <-t.C:
+			return group
+		case <-j.stop:
+			return group
+		}
+	}
+	return group
 }
 
 // commit writes a group in one transaction. An operation that fails leaves no
@@ -207,14 +247,30 @@ type writer struct {
 	stmts map[string]*sql.Stmt
 }
 
+// group writes a group in one transaction. Operations hardly ever fail, so they
+// are first run as they are; when one does, all is undone and they run again,
+// each within a bound of its own.
 func (w *writer) group(group []operation) ([]error, error) {
+	failed := false
+	errs, err := w.attempt(group, func(do func(*writer) error) (error, error) {
+		err := do(w)
+		failed = err != nil
+		return nil, err
+	})
+	if !failed {
+		return errs, err
+	}
+	return w.attempt(group, w.apart)
+}
+
+func (w *writer) attempt(group []operation, run func(do func(*writer) error) (failed, fatal error)) ([]error, error) {
 	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, err
 	}
 	errs := make([]error, len(group))
 	for i, op := range group {
 		var fatal error
-		if errs[i], fatal = w.apart(op.do); fatal != nil {
+		if errs[i], fatal = run(op.do); fatal != nil {
 			return nil, errors.Join(fatal, w.exec("ROLLBACK"))
 		}
 	}
@@ -270,7 +326,16 @@ func (w *writer) close() error {
 
 // do hands an operation in and waits until it is on disk.
 func (j *journal) do(ctx context.Context, do func(*writer) error) error {
-	op := operation{do, make(chan error, 1)}
+	return j.await(ctx, operation{do: do, done: make(chan error, 1)})
+}
+
+// file is do for a receipt, of which many come at once: they may wait for each
+// other.
+func (j *journal) file(ctx context.Context, do func(*writer) error) error {
+	return j.await(ctx, operation{do: do, done: make(chan error, 1), paper: true})
+}
+
+func (j *journal) await(ctx context.Context, op operation) error {
 	if err := j.hand(ctx, op); err != nil {
 		return err
 	}
@@ -290,7 +355,7 @@ func (j *journal) do(ctx context.Context, do func(*writer) error) error {
 
 // later hands an operation in and does not wait for the disk.
 func (j *journal) later(ctx context.Context, do func(*writer) error) error {
-	return j.hand(ctx, operation{do: do})
+	return j.hand(ctx, operation{do: do, paper: true})
 }
 
 func (j *journal) hand(ctx context.Context, op operation) error {

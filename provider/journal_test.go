@@ -19,7 +19,7 @@ import (
 func testJournal(t *testing.T) (*journal, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal.db")
-	j, err := openJournal(t.Context(), path)
+	j, err := openJournal(t.Context(), path, never)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestJournalClosed(t *testing.T) {
 	if err := j.setMeta(t.Context(), "b", nil); !errors.Is(err, errJournalClosed) {
 		t.Errorf("%v", err)
 	}
-	again, err := openJournal(t.Context(), path)
+	again, err := openJournal(t.Context(), path, never)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestJournalClosed(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openJournal(t.Context(), path); err == nil || !strings.Contains(err.Error(), "newer version") {
+	if _, err := openJournal(t.Context(), path, never); err == nil || !strings.Contains(err.Error(), "newer version") {
 		t.Errorf("%v", err)
 	}
 }
@@ -194,7 +194,7 @@ func TestPrune(t *testing.T) {
 
 // BenchmarkReceipts is what a receipt costs when many come at once.
 func BenchmarkReceipts(b *testing.B) {
-	j, err := openJournal(b.Context(), filepath.Join(b.TempDir(), "journal.db"))
+	j, err := openJournal(b.Context(), filepath.Join(b.TempDir(), "journal.db"), never)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -212,3 +212,5 @@ func BenchmarkReceipts(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+func never() bool { return false }

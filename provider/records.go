@@ -288,7 +288,7 @@ type inline struct {
 // addReceipt writes a receipt down for good, before anyone sees it. It fails
 // when there is one for this attempt already.
 func (j *journal) addReceipt(ctx context.Context, lease fallow.LeaseID, s signed, files []inline) error {
-	return j.do(ctx, func(w *writer) error {
+	return j.file(ctx, func(w *writer) error {
 		if err := w.exec(`INSERT INTO receipts (lease, task, attempt, seq, input, charge, gas, ended_ms, message, signature)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, int64(lease), s.at.task, s.at.attempt, s.seq, s.input[:], amountBytes(s.charge),
 			int64(s.gas), s.ended, s.receipt.Message, s.receipt.Signature); err != nil {

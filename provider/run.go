@@ -209,7 +209,9 @@ func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
 	l.say(&nodev1.WorkResponse{Started: &nodev1.TaskStarted{Task: t.at.task, Attempt: t.at.attempt}})
 	started := d.now()
 	ctx, span := d.deps.Trace.Begin(trace.With(ctx, t.parent), "provider.task")
+	d.inBoxes.Add(1)
 	result, err := d.sandboxed(ctx, l, t)
+	d.inBoxes.Add(-1)
 	fault.Point("provider/run-ended")
 	var charge fallow.Pico
 	if err == nil {
