@@ -260,11 +260,19 @@ type answers struct {
 	a      *asked
 	at     market.Block
 	gas    fallow.Gas
+	opened int
 }
+
+// maxReplies is how many answers to one demand are opened: a hub may send
+// without end, and keys that no provider has cost it nothing.
+const maxReplies = 2048
 
 // take opens an answer; the same provider may come by several ways, and the
 // first counts. It is true for an offer.
 func (s *answers) take(r reply) bool {
+	if s.opened++; s.opened > maxReplies {
+		return false
+	}
 	answer, err := wire.OpenAnswer(s.seal, s.id, r.sealed)
 	if err != nil {
 		s.c.log.Debug("an answer could not be opened", slog.Any("error", err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -339,14 +340,24 @@ func (r *run) watchBudget() {
 	}
 }
 
+// maxStandings is how many providers the ledger is asked about for one demand.
+const maxStandings = 256
+
 // standings asks the ledger for bonds, and drops offers that it would not take:
 // anybody may make one in a provider's name, and would be chosen for its price.
 func (c *Client) standings(ctx context.Context, a *asked) map[fallow.Account]Standing {
 	out := map[fallow.Account]Standing{}
 	away := map[fallow.Account]bool{}
+	if len(a.offers) > maxStandings {
+		// Whoever answers first must not be all that is looked at.
+		mathrand.Shuffle(len(a.offers), func(i, j int) { a.offers[i], a.offers[j] = a.offers[j], a.offers[i] })
+	}
 	a.offers = slices.DeleteFunc(a.offers, func(o offered) bool {
 		p := o.offer.Provider
 		s, known := out[p]
+		if !known && len(out) >= maxStandings {
+			return true // there are more than enough to choose from
+		}
 		if !known {
 			var err error
 			if s, err = c.books.Standing(ctx, p); err != nil {

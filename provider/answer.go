@@ -26,6 +26,8 @@ const (
 	maxTenants  = 4096
 	maxDeclines = 64
 	maxAsking   = 32
+	// strangersRate is in tenants a second.
+	strangersRate = 100
 	// staleHead is how long the ledger may be silent before offers stop: a
 	// last height counted from an old block may be over already.
 	staleHead = 30 * time.Second
@@ -40,6 +42,8 @@ const (
 type desk struct {
 	once   singleflight.Group
 	asking chan struct{} // a token for each escrow that is being looked up
+	// strangers bounds how often escrows are looked up of whom nothing is known.
+	strangers *rate.Limiter
 
 	mu       sync.Mutex
 	answers  map[fallow.Digest]sealed
@@ -49,10 +53,7 @@ type desk struct {
 	counts   map[fallow.Reason]int
 }
 
-type sealed struct {
-	answer  *marketv1.SealedAnswer
-	expires fallow.Time
-}
+type sealed struct{ answer *marketv1.SealedAnswer }
 
 type escrow struct {
 	account settle.Account
@@ -68,7 +69,7 @@ type DeclineRecord struct {
 }
 
 func newDesk() *desk {
-	return &desk{asking: make(chan struct{}, maxAsking), answers: map[fallow.Digest]sealed{}, limits: map[string]*rate.Limiter{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
+	return &desk{asking: make(chan struct{}, maxAsking), strangers: rate.NewLimiter(strangersRate, 2*strangersRate), answers: map[fallow.Digest]sealed{}, limits: map[string]*rate.Limiter{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
 }
 
 // answer opens a demand and seals what this provider says to it. An error
@@ -101,7 +102,7 @@ func (d *Daemon) answer(ctx context.Context, s market.Signed) (*marketv1.SealedA
 		if err != nil {
 			return nil, err
 		}
-		d.desk.keep(id, sealed{sealedAnswer, demand.Expires}, fallow.Time(unixMS(d.now())))
+		d.desk.keep(id, sealed{sealedAnswer})
 		return sealedAnswer, nil
 	})
 	if err != nil {
@@ -211,9 +212,13 @@ func (d *Daemon) situation(ctx context.Context, c Config, demand market.Demand, 
 	_, sched := d.config()
 	s := situation{now: fallow.Time(unixMS(now)), me: c.Provider, total: d.capacity.usage().Slots, speed: d.speed()}
 	s.gate, s.detail = d.gate.offers(c, sched, now)
+	s.owed = d.debts.owed(demand.Tenant, now)
 	s.book = d.capacity.look(demand.Tenant, normal(demand.Slot))
 	if no := c.matches(demand, s); no != nil || s.gate != "" || !s.book.fits || s.book.free == 0 {
 		return s, no
+	}
+	if !d.desk.knows(demand.Tenant) && !d.desk.strangers.AllowN(now, 1) {
+		return s, decline(fallow.ReasonRateLimited, "too many tenants that are not known here ask at once; ask again in a moment")
 	}
 	account, err := d.escrow(ctx, demand.Tenant, now)
 	if err != nil {
@@ -279,10 +284,28 @@ func (d *Daemon) escrow(ctx context.Context, tenant fallow.Account, now time.Tim
 	d.desk.mu.Lock()
 	defer d.desk.mu.Unlock()
 	if len(d.desk.escrows) >= maxTenants {
-		clear(d.desk.escrows)
+		dropOne(d.desk.escrows)
 	}
 	d.desk.escrows[tenant] = escrow{v.(settle.Account), now}
 	return v.(settle.Account), nil
+}
+
+// dropOne forgets any one entry: a flood of strangers must not make this
+// provider forget everybody else at once, nor pay for a search.
+func dropOne[K comparable, V any](m map[K]V) {
+	for k := range m {
+		delete(m, k)
+		return
+	}
+}
+
+// knows says whether a tenant had something in escrow when it was last looked
+// up.
+func (k *desk) knows(tenant fallow.Account) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, ok := k.escrows[tenant]
+	return ok && !e.account.Free.IsZero()
 }
 
 func (k *desk) known(id fallow.Digest) *marketv1.SealedAnswer {
@@ -291,19 +314,12 @@ func (k *desk) known(id fallow.Digest) *marketv1.SealedAnswer {
 	return k.answers[id].answer
 }
 
-// keep remembers an answer until its demand expires.
-func (k *desk) keep(id fallow.Digest, a sealed, now fallow.Time) {
+// keep remembers an answer until others need its place.
+func (k *desk) keep(id fallow.Digest, a sealed) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.answers) >= maxAnswers {
-		for old, s := range k.answers {
-			if s.expires < now {
-				delete(k.answers, old)
-			}
-		}
-		if len(k.answers) >= maxAnswers {
-			clear(k.answers)
-		}
+		dropOne(k.answers)
 	}
 	k.answers[id] = a
 }
@@ -314,7 +330,7 @@ func (k *desk) allow(who string, perSecond float64, now time.Time) bool {
 	l := k.limits[who]
 	if l == nil {
 		if len(k.limits) >= maxTenants {
-			clear(k.limits)
+			dropOne(k.limits)
 		}
 		l = rate.NewLimiter(rate.Limit(perSecond), max(1, int(2*perSecond)))
 		k.limits[who] = l

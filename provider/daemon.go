@@ -34,6 +34,7 @@ type Daemon struct {
 	journal  *journal
 	capacity *capacity
 	desk     *desk
+	debts    debts
 	pins     *pins
 	metrics  *metrics
 	gate     gate
@@ -131,6 +132,13 @@ func (d *Daemon) open(ctx context.Context) error {
 		}
 		use(b)
 	}
+	owed, err := d.journal.meta(ctx, metaDebts)
+	if err == nil {
+		err = d.debts.read(owed)
+	}
+	if err != nil {
+		return fmt.Errorf("read the journal's debts: %w", err)
+	}
 	if err := d.resume(ctx); err != nil {
 		return err
 	}
@@ -152,6 +160,7 @@ func (d *Daemon) open(ctx context.Context) error {
 const (
 	metaPaused = "paused"
 	metaSpeed  = "gas_speed"
+	metaDebts  = "debts"
 )
 
 // Run serves until ctx ends or a drain is done. What runs when ctx ends stays

@@ -19,6 +19,10 @@ import (
 // maxMessage bounds one message of a peer, in bytes.
 const maxMessage = 4 << 20
 
+// maxPutting is how many inputs of one lease may be begun and not whole: each
+// is a file, however small.
+const maxPutting = 1024
+
 // Handler serves this node to peers: work, questions and blobs.
 func (d *Daemon) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -76,6 +80,9 @@ func (d *Daemon) authorize(r *http.Request, b fallow.Digest, size int64) error {
 	most, had := d.diskShare(l), l.putting[b]
 	if size < 0 || uint64(size) > most || l.put-had > most-uint64(size) {
 		return fmt.Errorf("%s: %d bytes of inputs are above the %d that this lease may bring", fallow.ReasonTooLarge, l.put-had+uint64(max(size, 0)), most)
+	}
+	if _, begun := l.putting[b]; !begun && len(l.putting) >= maxPutting {
+		return fmt.Errorf("%s: %d inputs are begun and not whole", fallow.ReasonTooLarge, len(l.putting))
 	}
 	// It counts from its first byte on, whether it is ever whole or not.
 	l.putting[b] = max(had, uint64(size))

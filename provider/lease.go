@@ -391,6 +391,7 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 		d.log.ErrorContext(ctx, "the end of a lease could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 		return
 	}
+	d.owes(ctx, l)
 	d.mu.Lock()
 	delete(d.leases, l.id)
 	d.mu.Unlock()

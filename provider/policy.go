@@ -34,6 +34,8 @@ type situation struct {
 	free fallow.Pico
 	// offers and taken are the tenant's habits.
 	offers, taken uint64
+	// owed is what the tenant left unpaid at leases that have ended.
+	owed debt
 	// ceiling is half the bond's value, exposure what of it is in use.
 	ceiling, exposure fallow.Credits
 	// speed is this machine's measured gas a second of one slot; 0 unknown.
@@ -49,6 +51,8 @@ func (c Config) decide(d market.Demand, s situation) (market.Terms, *Decline) {
 		return market.Terms{}, no
 	}
 	switch {
+	case !s.owed.Owed.IsZero() && s.owed.Owed.Cmp(c.Offers.UnpaidCeiling) >= 0:
+		return market.Terms{}, decline(fallow.ReasonUnpaid, "this tenant left %s credits of work unpaid here, last at lease %d", s.owed.Owed, s.owed.Last)
 	case s.gate != "":
 		return market.Terms{}, &Decline{s.gate, s.detail}
 	case !s.book.fits:

@@ -70,6 +70,9 @@ func (c caller) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.t.RoundTrip(r)
 }
 
+// CloseIdleConnections lets http.Client close what nobody uses.
+func (c caller) CloseIdleConnections() { c.t.CloseIdleConnections() }
+
 // fakeCourier is a network of one loopback port and one hub.
 type fakeCourier struct {
 	server *httptest.Server
