@@ -170,6 +170,8 @@ func (f *fakeLedger) Settle(_ context.Context, s Settlement) ([]settle.Result, e
 		if l := f.leases[c.Lease]; l != nil && l.State == settle.Open {
 			l.State, l.Reason = settle.Closing, c.Reason
 			l.Deadline = fallow.Time(time.Now().UnixMilli() + int64(l.ClaimWindowMS))
+		} else if l != nil && l.State == settle.Closing {
+			l.State = settle.Closed
 		}
 	}
 	return results, nil

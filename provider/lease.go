@@ -41,6 +41,7 @@ type lease struct {
 	over     fallow.Reason
 	halting  int                    // work that ends is being waited for
 	closing  bool                   // on the ledger
+	left     bool                   // the ledger took this provider's own close, which ends a lease at once
 	release  market.Signed          // not yet on the ledger; empty when there is none
 	deadline time.Time              // end of the claim window, once closing
 	blobs    map[fallow.Digest]bool // that the tenant may read
@@ -102,7 +103,9 @@ func newLease(r record, o offered, now time.Time) *lease {
 		voucher: r.voucher, paid: r.amount, vouched: r.receipts, redeemed: r.redeemed, lastWord: now,
 	}
 	if r.amount.Cmp(r.redeemed) > 0 {
-		l.since = r.vouched
+		// How much of the claim window passed while this daemon was away is
+		// not known: what it holds is due at once.
+		l.since = time.UnixMilli(0)
 	}
 	l.over = r.over
 	return l

@@ -110,7 +110,7 @@ func (d *Daemon) due() (lot, time.Duration) {
 			urgent = true
 		}
 		switch {
-		case l.over != "" && !l.closing:
+		case l.over != "" && (!l.closing || l.quits()):
 			out.closed = append(out.closed, l)
 			out.s.Closes = append(out.s.Closes, Closing{l.id, l.over})
 			urgent = true
@@ -161,6 +161,7 @@ func (d *Daemon) settle(ctx context.Context, out lot) error {
 	}
 	for _, l := range out.closed {
 		l.mu.Lock()
+		l.left = true
 		if !l.closing {
 			l.closing, l.deadline = true, now.Add(time.Duration(l.terms.ClaimWindowMS)*time.Millisecond)
 		}
@@ -219,15 +220,23 @@ func (d *Daemon) redeemed(ctx context.Context, l *lease, amount fallow.Pico, r s
 	}
 }
 
-// settled says whether nothing more can come of an ending lease: it is closed
-// on the ledger's side, and all is paid that is owed or the claim window over.
+// settled says whether nothing more can come of an ending lease: what was
+// vouched for is redeemed, and this provider has closed it or its claim window is
+// over.
 func (l *lease) settled(now time.Time) (fallow.Reason, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over == "" || !l.closing || l.paid.Cmp(l.redeemed) > 0 || len(l.release.Message) > 0 {
 		return "", false
 	}
-	return l.over, l.charged.Cmp(l.paid) <= 0 || now.After(l.deadline)
+	return l.over, l.left || now.After(l.deadline)
+}
+
+// quits says whether a lease that its tenant closed has nothing more for this
+// provider; the lock is held. Closed by it too, it ends at once, and the tenant
+// need not wait for the end of the claim window.
+func (l *lease) quits() bool {
+	return !l.left && l.charged.Cmp(l.paid) <= 0 && l.paid.Cmp(l.redeemed) <= 0 && len(l.release.Message) == 0
 }
 
 // silentAt is when a lease without work ends by itself; the lock is held. A

@@ -93,6 +93,37 @@ func TestRedeemRetriesAndSurvivesARestart(t *testing.T) {
 	w.until("the journal's voucher is redeemed", func() bool { return w.paid() == 160 })
 }
 
+// A daemon that comes back does not know how much of a claim window has passed.
+func TestARestartRedeemsAtOnce(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.config.Redeem.Age = Duration(time.Hour) })
+	earnedLease(t, w)
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if w.settlements() != 0 {
+		t.Error("redeemed before its age")
+	}
+	w.start()
+	w.until("the journal's voucher is redeemed", func() bool { return w.paid() == 160 })
+}
+
+// A lease that the tenant closed holds its reserve until the window ends, unless
+// its provider says that it has all.
+func TestProviderEndsAClaimWindowThatItDoesNotNeed(t *testing.T) {
+	w := newWorld(t, nil)
+	c, _ := earnedLease(t, w)
+	w.ledger.set(func(f *fakeLedger) {
+		l := f.leases[c.lease]
+		l.State, l.Reason, l.Deadline = settle.Closing, fallow.ReasonCancelled, fallow.Time(time.Now().Add(time.Hour).UnixMilli())
+	})
+	wake(w.d.compare)
+	w.until("closed by the provider", func() bool {
+		w.ledger.mu.Lock()
+		defer w.ledger.mu.Unlock()
+		return w.ledger.leases[c.lease].State == settle.Closed && w.ledger.paid == 160
+	})
+}
+
 func TestTenantClosesAndTheClaimWindowCounts(t *testing.T) {
 	w := newWorld(t, nil)
 	c, k := earnedLease(t, w)
