@@ -33,6 +33,9 @@ type Config struct {
 	// GoneAfter is how long a cut connection may take to come back before its
 	// tasks go elsewhere.
 	GoneAfter time.Duration
+	// DebtWait is how long a job that is done waits for a provider that went
+	// away before it got its last voucher.
+	DebtWait time.Duration
 	// DialTimeout bounds the way to one peer.
 	DialTimeout time.Duration
 	// VoucherEvery and VoucherReceipts say when a voucher is signed: by age of
@@ -63,6 +66,7 @@ func Default() Config {
 		Direct:          3,
 		MaxLeases:       16,
 		GoneAfter:       3 * time.Second,
+		DebtWait:        20 * time.Second,
 		DialTimeout:     10 * time.Second,
 		VoucherEvery:    time.Second,
 		VoucherReceipts: 32,
@@ -83,6 +87,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Direct, d.Direct)
 	set(&c.MaxLeases, d.MaxLeases)
 	set(&c.GoneAfter, d.GoneAfter)
+	set(&c.DebtWait, d.DebtWait)
 	set(&c.DialTimeout, d.DialTimeout)
 	set(&c.VoucherEvery, d.VoucherEvery)
 	set(&c.VoucherReceipts, d.VoucherReceipts)

@@ -90,6 +90,8 @@ func TestAFaultyMachineOfOurOwn(t *testing.T) {
 func TestOneDiesOneIsSlowOneNeverAnswers(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
+	// The dead one is given up before its tasks count as slow.
+	s.config.StragglerMin = 3 * s.config.GoneAfter
 	good, dying, slow, silent := s.provider("good", 1_000_000), s.provider("dying", 900_000), s.provider("slow", 900_000), s.provider("silent", 900_000)
 	dying.dies, slow.took = 3, 1500*time.Millisecond
 	silent.silent = func(uint32, uint32) bool { return true }
@@ -135,6 +137,45 @@ func TestAKilledProviderComesBack(t *testing.T) {
 	s.whole(c, bill, a)
 	if n := s.ledger.calls["open"]; n != 1 {
 		t.Errorf("%d times leases were opened: the lease should have been taken up again", n)
+	}
+}
+
+// TestADebtorWaits has a provider die with its last receipt sent, before any
+// voucher: a job that is done waits for it, and pays.
+func TestADebtorWaits(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	s.hub("hub", a)
+	s.config.VoucherEvery, s.config.DebtWait = time.Hour, time.Minute
+	c := s.client()
+	back := make(chan struct{})
+	bill, err := c.Run(t.Context(), s.submit(c, s.job(4, nil)), func(e Event) {
+		s.watch(e)
+		switch e := e.(type) {
+		case TaskDone:
+			if e.Done == e.Of {
+				a.kill()
+			}
+		case Warning: // that it waits
+			a.start()
+			close(back)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-back
+	s.whole(c, bill, a)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.vouchers) != 1 {
+		t.Fatalf("%d vouchers", len(a.vouchers))
+	}
+	for id, v := range a.vouchers {
+		if v.Amount != bill.Charged || v.Amount.IsZero() {
+			t.Errorf("lease %d: it has a voucher of %s, and its receipts are of %s", id, v.Amount, bill.Charged)
+		}
 	}
 }
 

@@ -113,7 +113,9 @@ type station struct {
 	unpaid   fallow.Pico
 	waiting  time.Time // since when the provider waits for a voucher
 	released bool
-	shared   bool // a standing lease, that other jobs use too
+	shown    fallow.Pico // of the highest voucher that the provider has shown
+	over     bool        // the provider has ended it: it takes no more vouchers
+	shared   bool        // a standing lease, that other jobs use too
 }
 
 // Run runs a job to its end, or goes on with one where it stood, and gives its
@@ -346,6 +348,9 @@ func (r *run) handle(ctx context.Context, m any) {
 	case linkRelease:
 		r.onRelease(ctx, m)
 	case linkEnding:
+		if st := r.stations[m.lease]; st != nil {
+			st.over = true
+		}
 		r.onEnding(ctx, m.lease, m.reason, "", now)
 	case linkBlocked:
 		r.onEnding(ctx, m.lease, m.reason, m.detail, now)

@@ -99,13 +99,34 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for r.awaitsRelease(time.Now()) && time.Since(now) < releaseWait {
+	until, last, warned := now.Add(releaseWait), now.Add(r.c.config.DebtWait), false
+	for t := now; t.Before(until) && r.awaitsRelease(t) || t.Before(last) && r.indebted(); t = time.Now() {
+		if !t.Before(until) && !warned {
+			warned = true
+			r.emit(Warning{Text: fmt.Sprintf("waiting up to %s for a provider that went away before it had its last voucher", r.c.config.DebtWait)})
+		}
 		select {
 		case m := <-r.inbox:
+			if _, back := m.(linkUp); back && t.Before(last) {
+				until = t.Add(releaseWait)
+			}
 			r.atTheEnd(inner, m)
 		case <-ticker.C:
 		}
 	}
+}
+
+// indebted says whether a provider is away that took no word of the highest
+// voucher that was signed for it. Its daemon may have died with a receipt just
+// sent: once the lease is closed, its claim window runs, and nobody else will
+// bring the voucher.
+func (r *run) indebted() bool {
+	for _, st := range r.stations {
+		if st.joined && !st.up && !st.shared && !st.over && !st.released && st.voucher.Amount.Cmp(st.shown) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // raiseForDebts lifts reserves that do not cover what was done.

@@ -96,6 +96,7 @@ func (r *run) agree(st *station, theirs market.Signed) error {
 	if err != nil {
 		return fmt.Errorf("the voucher that the provider shows: %w", err)
 	}
+	st.shown = v.Amount
 	switch v.Amount.Cmp(st.voucher.Amount) {
 	case -1:
 		r.sendVoucher(st)

@@ -41,6 +41,7 @@ func newStage(t *testing.T) *stage {
 	c.Home, c.ChainID, c.Tenant = filepath.Join(dir, "home"), testChain, newTestIdentity("tenant").account()
 	c.AnswerWait, c.DemandLife, c.GoneAfter, c.DialTimeout = 100*time.Millisecond, time.Second, 300*time.Millisecond, 500*time.Millisecond
 	c.VoucherEvery, c.StragglerMin, c.Patience = 50*time.Millisecond, 300*time.Millisecond, 10*time.Second
+	c.DebtWait = time.Second
 	return &stage{t: t, net: &testNet{urls: map[fallow.Key]string{}}, ledger: newTestLedger(50_000_000), machine: &testMachine{}, config: c, dir: dir}
 }
 

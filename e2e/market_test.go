@@ -170,6 +170,19 @@ func (m *market) await(most time.Duration, what string, check func() error) erro
 
 func (m *market) logs() string { return (&story{home: m.home}).logs() }
 
+// keepLogs leaves the parties' logs of a test that failed in build/logs.
+func (m *market) keepLogs(name string) {
+	if !m.Failed() {
+		return
+	}
+	to := filepath.Join(root, "build", "logs", name)
+	if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(filepath.Join(m.dir(), "logs")))); err != nil {
+		m.Log(err)
+		return
+	}
+	m.Log("the logs are in", to)
+}
+
 // end takes the network down and sees that nothing of it is left.
 func (m *market) end() {
 	r, err := local.Read(m.dir())

@@ -31,7 +31,7 @@ type child struct {
 // each time, and begin again when it has stood for a while.
 const (
 	firstBackoff = time.Second
-	mostBackoff  = 30 * time.Second
+	mostBackoff  = 15 * time.Second
 	stands       = time.Minute
 )
 

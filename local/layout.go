@@ -68,7 +68,7 @@ func Default(dir string) Config {
 		Tokens:      1000,
 		Escrow:      100,
 		CheckWindow: 15 * time.Second,
-		ClaimWindow: time.Minute, // longer than a party that died may stay away
+		ClaimWindow: 30 * time.Second, // longer than a party that died stays away
 		Grace:       30 * time.Second,
 		Unbonding:   2 * time.Minute,
 		Restart:     true,

@@ -43,6 +43,9 @@ func (h Home) BlobDir() string { return h.at("blobs") }
 // WASMCache holds compiled modules.
 func (h Home) WASMCache() string { return h.at("cache", "wasm") }
 
+// checkDir holds what runs of the tenant's own checks write, a folder a process.
+func (h Home) checkDir() string { return h.at("checks") }
+
 // ProviderDir holds the provider's journal, blobs and node key.
 func (h Home) ProviderDir() string { return h.at("provider") }
 

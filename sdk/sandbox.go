@@ -175,8 +175,9 @@ func (s *sandbox) keep(ctx context.Context, o wasm.Output) error {
 
 // machine runs checks on the tenant's own machine.
 type machine struct {
-	box *wasm.Sandbox
-	dir string
+	box  *wasm.Sandbox
+	dir  string
+	free func() error // gives the folder back
 
 	mu     sync.Mutex
 	serial int
@@ -187,14 +188,14 @@ func newMachine(h Home) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "fallow-check-")
+	dir, free, err := ownFolder(h.checkDir())
 	if err != nil {
 		return nil, err
 	}
-	return &machine{box: r.Open(runtime.NumCPU()), dir: dir}, nil
+	return &machine{box: r.Open(runtime.NumCPU()), dir: dir, free: free}, nil
 }
 
-func (m *machine) close() error { return errors.Join(m.box.Close(), os.RemoveAll(m.dir)) }
+func (m *machine) close() error { return errors.Join(m.box.Close(), m.free()) }
 
 func (m *machine) Cores() int { return runtime.NumCPU() }
 
