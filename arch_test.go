@@ -54,6 +54,7 @@ func rooms() []room {
 		{path: "api/lease", ours: plainAPI, third: with(proto, plainGen)},
 
 		{path: "fault"},
+		{path: "footprint"},
 		{path: "wire", ours: with(pureRooms, plainAPI), third: with(proto, []string{"github.com/decred/", "golang.org/x/crypto"})},
 		{path: "trace", ours: []string{"."}, third: []string{"go.opentelemetry.io/otel"}},
 		{path: "formats", ours: pureRooms, third: []string{"github.com/goccy/go-yaml"}},

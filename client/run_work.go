@@ -150,6 +150,9 @@ func (r *run) admit(ctx context.Context, st *station, f fetched, now time.Time) 
 			return
 		}
 		own = &result{task: f.id.task, lease: f.id.lease, attempt: f.id.attempt, exit: exitOf(f.r), took: time.Duration(f.r.Ended-f.r.Started) * time.Millisecond}
+		if r.rec.FirstOutput.IsZero() {
+			own.opens, r.rec.FirstOutput = true, now
+		}
 		r.results[f.id.task] = *own
 		st.failures = 0
 	} else {

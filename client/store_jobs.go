@@ -142,6 +142,7 @@ type result struct {
 	attempt uint32
 	exit    string
 	took    time.Duration
+	opens   bool // the job's first
 }
 
 func (s *store) results(ctx context.Context, id JobID) ([]result, error) {

@@ -53,7 +53,7 @@ type lease struct {
 	pending      []*task
 	pendingBytes int
 	running      int
-	receipts     map[attempt]fallow.Digest // input of each attempt that has one
+	done         done // attempts that have receipts
 	seq          uint32
 	charged      fallow.Pico // by receipts
 	unsigned     fallow.Pico // by results whose receipts are on their way to the disk
@@ -99,7 +99,7 @@ var errUnknownOffer = errors.New("no such offer was made from this home")
 func newLease(r record, o offered, now time.Time) *lease {
 	l := &lease{
 		id: r.id, offer: r.offer, tenant: r.tenant, session: r.session, terms: o.offer.Terms, opened: r.opened,
-		tasks: map[attempt]*task{}, receipts: map[attempt]fallow.Digest{}, blobs: map[fallow.Digest]bool{}, putting: map[fallow.Digest]uint64{}, pinned: map[fallow.Digest]bool{},
+		tasks: map[attempt]*task{}, blobs: map[fallow.Digest]bool{}, putting: map[fallow.Digest]uint64{}, pinned: map[fallow.Digest]bool{},
 		voucher: r.voucher, paid: r.amount, vouched: r.receipts, redeemed: r.redeemed, lastWord: now,
 	}
 	if r.amount.Cmp(r.redeemed) > 0 {
@@ -195,7 +195,7 @@ func (d *Daemon) resume(ctx context.Context) error {
 		d.leases[l.id] = l
 		d.capacity.lease(l.id, l.offer, l.claim())
 		d.log.InfoContext(ctx, "lease resumed from the journal", slog.Uint64("lease", uint64(l.id)),
-			slog.Int("receipts", len(l.receipts)), slog.Int("tasks", len(l.pending)))
+			slog.Int("receipts", l.done.n), slog.Int("tasks", len(l.pending)))
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ const page = 256
 // recall reads a lease's receipts and unfinished tasks.
 func (d *Daemon) recall(ctx context.Context, l *lease) error {
 	err := d.eachReceipt(ctx, l.id, func(s signed) error {
-		l.receipts[s.at] = s.input
+		l.done.add(s.at)
 		l.seq = max(l.seq, s.seq+1)
 		l.gas += s.gas
 		v, err := wire.Receipt(s.receipt.Message)

@@ -59,14 +59,11 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, 
 	}
 	_, draining, _ := d.gate.is()
 	l.mu.Lock()
-	input, done := l.receipts[t.at]
+	done := l.done.has(t.at)
 	had := l.tasks[t.at]
-	if had != nil {
-		input = had.input
-	}
 	switch {
-	case (done || had != nil) && input != t.input:
-		no = &Failure{fallow.ReasonMalformed, fmt.Sprintf("attempt %d of task %d was asked with other inputs before", t.at.attempt, t.at.task)}
+	case had != nil && had.input != t.input:
+		no = otherInputs(t.at)
 	case done || had != nil:
 		// Known: the receipt goes again, or the run goes on.
 	case l.over != "":
@@ -91,6 +88,10 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, 
 			fail(&Failure{fallow.ReasonAborted, "the journal can't be read"})
 			return
 		}
+		if s.input != t.input {
+			fail(otherInputs(t.at))
+			return
+		}
 		k.send(d.receiptMessage(ctx, l, s))
 		return
 	}
@@ -110,6 +111,10 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, 
 	}
 	d.pin(l, inputs)
 	d.pumpLease(l)
+}
+
+func otherInputs(at attempt) *Failure {
+	return &Failure{fallow.ReasonMalformed, fmt.Sprintf("attempt %d of task %d was asked with other inputs before", at.attempt, at.task)}
 }
 
 func failed(at attempt, f *Failure) *nodev1.WorkResponse {
@@ -355,7 +360,7 @@ func (d *Daemon) sign(ctx context.Context, l *lease, t *task, r Result, charge f
 	m := &nodev1.WorkResponse{Receipt: &nodev1.TaskReceipt{Receipt: wire.ToSigned(s.receipt), Inline: d.inlineOf(r.Outputs)}}
 	l.mu.Lock()
 	delete(l.tasks, t.at)
-	l.receipts[t.at] = t.input
+	l.done.add(t.at)
 	l.gas += r.Gas
 	for _, o := range v.Outputs {
 		l.blobs[o.Digest] = true

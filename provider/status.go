@@ -144,7 +144,7 @@ func (l *lease) status() (s LeaseStatus, unpaid, unredeemed fallow.Pico) {
 	unredeemed, _ = l.paid.Sub(l.redeemed)
 	return LeaseStatus{
 		ID: l.id, Tenant: l.tenant, OpenedMS: unixMS(l.opened), Slots: l.terms.Slots, Slot: lentOf(l.terms.Slot), Connected: l.link != nil,
-		Running: len(l.tasks) - len(l.pending), Pending: len(l.pending), Receipts: len(l.receipts), Gas: l.gas,
+		Running: len(l.tasks) - len(l.pending), Pending: len(l.pending), Receipts: l.done.n, Gas: l.gas,
 		Charged: l.charged, Vouched: l.paid, Redeemed: l.redeemed, Ending: l.over,
 	}, l.unpaid(), unredeemed
 }

@@ -178,7 +178,7 @@ func (d *Daemon) lookUp(ctx context.Context, id fallow.LeaseID) (settle.Lease, e
 // asks for blobs that are missing.
 func (d *Daemon) attach(ctx context.Context, l *lease, k *link) {
 	l.mu.Lock()
-	hello := &nodev1.Hello{Protocol: fallow.Protocol, Slots: l.terms.Slots, Receipts: uint32(len(l.receipts))}
+	hello := &nodev1.Hello{Protocol: fallow.Protocol, Slots: l.terms.Slots, Receipts: uint32(l.done.n)}
 	if len(l.voucher.Message) > 0 {
 		hello.Voucher = wire.ToSigned(l.voucher)
 	}
@@ -206,7 +206,7 @@ func (d *Daemon) resend(ctx context.Context, l *lease, k *link, tasks []uint32) 
 		have[t] = true
 	}
 	l.mu.Lock()
-	none := len(l.receipts) == 0
+	none := l.done.n == 0
 	l.mu.Unlock()
 	if none {
 		return nil

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
+	"fallow.network/footprint"
 	"fallow.network/sdk"
 	"fallow.network/trace"
 )
@@ -28,6 +30,29 @@ func (a *app) daemonLog(h sdk.Home) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(a.err, options)), nil
 	}
 	return slog.New(slog.NewTextHandler(a.err, options)), nil
+}
+
+// settled is how long after its start a daemon has read what it reads once.
+const settled = 10 * time.Second
+
+// lean gives back what starting took, once it is over. The caller ends it.
+func lean(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTimer(settled)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+			footprint.Shrink()
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // traced does something with a tracer, where the call, the environment or the

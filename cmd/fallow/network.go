@@ -154,6 +154,7 @@ on its board find another; nothing is lost.`,
 			if err != nil {
 				return err
 			}
+			defer lean(c.Context())()
 			return a.traced(c.Context(), h, "hub", log, func(ctx context.Context) error { return sdk.ServeHub(ctx, h, log) })
 		},
 	}

@@ -117,6 +117,7 @@ start. SIGHUP reads prices, hours and idle rules again.`,
 			reload := make(chan os.Signal, 1)
 			notifyReload(reload)
 			defer signal.Stop(reload)
+			defer lean(c.Context())()
 			err = a.traced(c.Context(), h, "provider", log, func(ctx context.Context) error { return sdk.ServeProvider(ctx, h, ring, reload, log) })
 			if c.Context().Err() != nil && errors.Is(err, c.Context().Err()) {
 				return nil

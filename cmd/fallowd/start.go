@@ -19,6 +19,7 @@ import (
 
 	"fallow.network"
 	"fallow.network/chain/app"
+	"fallow.network/footprint"
 	"fallow.network/trace"
 )
 
@@ -117,8 +118,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool, endpo
 	case err != nil:
 		return errors.Join(err, node.Stop())
 	}
-	debug.FreeOSMemory() // what building the ledger took
-	dropProgram()
+	footprint.Shrink()
 	doc, err := node.RPC.Genesis(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("read genesis: %w", err), node.Stop())

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package footprint
 
 // dropProgram does nothing where the kernel has no such advice.
 func dropProgram() {}
