@@ -6,11 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	"fallow.network"
 	hubv1 "fallow.network/api/hub"
-	marketv1 "fallow.network/api/market"
 	"fallow.network/market"
 	"fallow.network/p2p"
 	"fallow.network/wire"
@@ -29,62 +26,11 @@ type offerer struct {
 
 // announced checks what the node with key from says of itself.
 func announced(from fallow.Key, a *hubv1.Announcement) (offerer, error) {
-	var o offerer
 	if err := sameProtocol(a.GetProtocol()); err != nil {
-		return o, err
+		return offerer{}, err
 	}
-	if string(a.GetNodeKey()) != string(from[:]) {
-		return o, errors.New("announcement: node_key is not the key that the connection proves")
-	}
-	if len(a.GetClasses()) == 0 || len(a.GetClasses()) > mostClasses || len(a.GetProfiles()) > mostClasses ||
-		len(a.GetAttributes()) > mostAttribute || len(a.GetAddrs()) > mostAddrs {
-		return o, fmt.Errorf("announcement: want 1 to %d classes, at most %d profiles, %d attributes and %d addresses",
-			mostClasses, mostClasses, mostAttribute, mostAddrs)
-	}
-	if err := wire.CheckAccount(a.GetProvider()); err != nil {
-		return o, fmt.Errorf("announcement: %w", err)
-	}
-	slot := a.GetLargestSlot()
-	o = offerer{
-		provider: fallow.Account(a.GetProvider()), region: a.GetRegion(),
-		classes: a.GetClasses(), profiles: a.GetProfiles(),
-		slot: market.Resources{
-			MilliCPU: slot.GetMilliCpu(), Memory: slot.GetMemoryBytes(), Disk: slot.GetDiskBytes(),
-			GPUs: slot.GetGpus(), GPUModel: slot.GetGpuModel(),
-		},
-	}
-	if err := o.slot.Check(); err != nil {
-		return o, fmt.Errorf("announcement: largest_slot: %w", err)
-	}
-	for _, t := range a.GetAttributes() {
-		attr := market.Attribute{Key: t.GetKey(), Value: t.GetValue()}
-		if err := attr.Check(); err != nil {
-			return o, fmt.Errorf("announcement: %w", err)
-		}
-		o.attrs = append(o.attrs, attr)
-	}
-	for _, word := range append(append([]string{o.region}, o.classes...), o.profiles...) {
-		if len(word) > market.MaxName || strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return o, fmt.Errorf("announcement: %.40q: want at most %d printable characters", word, market.MaxName)
-		}
-	}
-	for _, addr := range a.GetAddrs() {
-		// An address of another would send tenants to a victim.
-		if k, err := p2p.AddrKey(addr); err != nil || k != from {
-			return o, fmt.Errorf("announcement: address %.80q is not this node's", addr)
-		}
-	}
-	o.told = &hubv1.Announcement{
-		Provider: a.GetProvider(), NodeKey: from[:], Classes: o.classes, Profiles: o.profiles,
-		Region: o.region, Addrs: a.GetAddrs(), Protocol: a.GetProtocol(),
-	}
-	if slot != nil {
-		o.told.LargestSlot = proto.CloneOf(slot)
-	}
-	for _, t := range o.attrs {
-		o.told.Attributes = append(o.told.Attributes, &marketv1.Attribute{Key: t.Key, Value: t.Value})
-	}
-	return o, nil
+	n, err := wire.Announcement(from, a, p2p.AddrKey)
+	return offerer{n.Provider, n.Region, n.Classes, n.Profiles, n.Attrs, n.Slot, n.Told}, err
 }
 
 // errVersion is programs of unequal protocol versions.

@@ -10,20 +10,17 @@ import (
 )
 
 const (
-	maxMessage    = 256 << 10 // of one message in, bytes
-	maxSealed     = 130 << 10 // of one sealed answer
-	maxLife       = time.Minute
-	sendTime      = 10 * time.Second // that a tenant may take beyond its demand's expiry
-	firstWord     = 10 * time.Second // that a stream has to say who it is
-	lastWords     = time.Second      // that a stream has once it must end
-	staleFunds    = 10 * time.Minute
-	fundsTimeout  = 2 * time.Second
-	lookups       = 16 // questions to the ledger about strangers at once
-	mostClasses   = 16
-	mostAttribute = 64
-	mostAddrs     = 32
-	slowStrikes   = 32 // demands in a row that found a provider's queue full
-	strayReplies  = 256
+	maxMessage   = 256 << 10 // of one message in, bytes
+	maxSealed    = 130 << 10 // of one sealed answer
+	maxLife      = time.Minute
+	sendTime     = 10 * time.Second // that a tenant may take beyond its demand's expiry
+	firstWord    = 10 * time.Second // that a stream has to say who it is
+	lastWords    = time.Second      // that a stream has once it must end
+	staleFunds   = 10 * time.Minute
+	fundsTimeout = 2 * time.Second
+	lookups      = 16 // questions to the ledger about strangers at once
+	slowStrikes  = 32 // demands in a row that found a provider's queue full
+	strayReplies = 256
 )
 
 // Limits bound what a hub takes on. Rates are in requests a second.

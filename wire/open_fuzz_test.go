@@ -2,11 +2,13 @@ package wire_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"fallow.network"
+	hubv1 "fallow.network/api/hub"
 	marketv1 "fallow.network/api/market"
 	nodev1 "fallow.network/api/node"
 	"fallow.network/market"
@@ -113,6 +115,44 @@ func FuzzTask(f *testing.F) {
 		again, err := wire.Task(proto.CloneOf(&m))
 		if err != nil || receipt.InputDigest(task) != receipt.InputDigest(again) {
 			t.Errorf("the same task has another digest: %v", err)
+		}
+	})
+}
+
+// FuzzAnnouncement reads what a node says of itself at a hub. What is told of
+// it further is checked again as it stands.
+func FuzzAnnouncement(f *testing.F) {
+	key := wire.PublicKey(node())
+	owner := func(addr string) (fallow.Key, error) {
+		if len(addr)%2 == 1 {
+			return fallow.Key{}, errors.New("another's")
+		}
+		return key, nil
+	}
+	b, err := proto.Marshal(&hubv1.Announcement{
+		Provider: string(provider(f)), NodeKey: key[:], Classes: []string{"wasm"}, Profiles: []string{"wasm/2"}, Region: "eu",
+		LargestSlot: &marketv1.Resources{MilliCpu: 4000, MemoryBytes: 1 << 30}, Attributes: []*marketv1.Attribute{{Key: "arch", Value: "amd64"}},
+		Addrs: []string{"/ip4/127.0.0.1"}, Protocol: fallow.Protocol,
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m hubv1.Announcement
+		if proto.Unmarshal(b, &m) != nil {
+			return
+		}
+		n, err := wire.Announcement(key, &m, owner)
+		if err != nil {
+			return
+		}
+		if len(n.Classes) == 0 || len(n.Region) > market.MaxName || n.Slot.Check() != nil || len(n.Told.ProtoReflect().GetUnknown())+len(n.Told.GetLargestSlot().ProtoReflect().GetUnknown()) > 0 {
+			t.Errorf("took %+v", n)
+		}
+		again, err := wire.Announcement(key, n.Told, owner)
+		if err != nil || !proto.Equal(again.Told, n.Told) {
+			t.Errorf("what is told further is refused: %v", err)
 		}
 	})
 }
