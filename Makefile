@@ -9,7 +9,7 @@ BUILD   := build
 # What the race detector covers: all but the chain, which is Cosmos' to race.
 PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2e|bench)(/|$$)')
 
-.PHONY: build test test-all test-wasmtime race fuzz lint gen demo bench package guest speech clean
+.PHONY: build test test-all test-wasmtime race fuzz floods lint gen demo bench package guest speech clean
 
 build: ## both binaries, into build/
 	$(GO) build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
@@ -40,6 +40,9 @@ race: build guest
 
 fuzz: ## every fuzz target in turn, FUZZ_SECONDS in all (default 600)
 	@packaging/fuzz.sh
+
+floods: ## what floods do to others, as ratios (about five minutes)
+	@packaging/floods.sh
 
 lint:
 	@packaging/lint.sh
