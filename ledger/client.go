@@ -186,6 +186,9 @@ func (c *Client) check(ctx context.Context, n *node) error {
 		return nil
 	}
 	info, err := cmtv1.NewServiceClient(n.conn).GetNodeInfo(ctx, &cmtv1.GetNodeInfoRequest{})
+	if err != nil && early(err) {
+		return errSyncing
+	}
 	if err != nil {
 		return err
 	}
@@ -234,11 +237,16 @@ func passing(ctx context.Context, err error) bool {
 		// The node's servers come up one by one.
 		return ctx.Err() == nil && strings.Contains(err.Error(), "unknown service")
 	case codes.Unknown, codes.Internal:
-		// What a node says between its start and its first block.
-		return strings.Contains(err.Error(), "context did not contain latest block height")
+		return early(err)
 	default:
 		return false
 	}
+}
+
+// early says whether a node answers as it does before it has carried out its
+// first block, or between its start and the next one.
+func early(err error) bool {
+	return strings.Contains(err.Error(), "context did not contain latest block height") || strings.Contains(err.Error(), "please wait for first block")
 }
 
 // away joins what every endpoint said. When each that answered was not ours,

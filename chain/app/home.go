@@ -49,12 +49,16 @@ type Home struct {
 	GasPrice string
 	// AnyOrigin lets pages of any web site read RPC and REST.
 	AnyOrigin bool
+	// History is what it keeps of the past.
+	History History
+	// StateSync lets it begin from a snapshot.
+	StateSync StateSync
 }
 
 // DefaultHome listens on the loopback device at the ports that Cosmos tools expect.
 func DefaultHome() Home {
 	return Home{
-		Moniker: "fallow", BlockTime: time.Second, GasPrice: "0.001" + fallow.TokenDenom,
+		Moniker: "fallow", BlockTime: time.Second, GasPrice: "0.001" + fallow.TokenDenom, History: DefaultHistory(),
 		RPC: "127.0.0.1:26657", P2P: "127.0.0.1:26656", GRPC: "127.0.0.1:9090", API: "127.0.0.1:1317",
 	}
 }
@@ -72,7 +76,10 @@ func (h Home) Validate() error {
 	if _, err := sdk.ParseDecCoins(h.GasPrice); err != nil || h.GasPrice == "" {
 		return fmt.Errorf("least gas price %.40q: want an amount with its denomination, as 0.001%s", h.GasPrice, fallow.TokenDenom)
 	}
-	return nil
+	if err := h.StateSync.set(cmtcfg.DefaultConfig()); err != nil {
+		return err
+	}
+	return h.History.Validate()
 }
 
 // Exists says whether dir already holds a node.
@@ -109,13 +116,14 @@ func (h Home) write() (*cmtcfg.Config, error) {
 	srv.API.Enable, srv.API.Address = true, "tcp://"+h.API
 	srv.GRPC.Address = h.GRPC
 	srv.QueryGasLimit = 50_000_000
-	// Recent states answer queries and proofs; blocks are kept, so that an
-	// audit can replay the ledger from its first one.
-	srv.Pruning, srv.PruningKeepRecent, srv.PruningInterval = "custom", "1000", "10"
+	h.History.set(srv)
 	srv.IAVLCacheSize = 50_000
 	if h.AnyOrigin {
 		cfg.RPC.CORSAllowedOrigins = []string{"*"}
 		srv.API.EnableUnsafeCORS = true
+	}
+	if err := h.StateSync.set(cfg); err != nil {
+		return nil, err
 	}
 	if err := writeConfig(cfg); err != nil {
 		return nil, err
@@ -175,6 +183,13 @@ func ReadHome(dir string, flags *pflag.FlagSet) (*cmtcfg.Config, srvconfig.Confi
 		if err := v.BindPFlags(flags); err != nil {
 			return nil, srv, nil, fmt.Errorf("read flags: %w", err)
 		}
+		for _, name := range []string{"snapshot-interval", "snapshot-keep-recent"} {
+			if f := flags.Lookup(name); f != nil {
+				if err := v.BindPFlag("state-sync."+name, f); err != nil {
+					return nil, srv, nil, fmt.Errorf("read flags: %w", err)
+				}
+			}
+		}
 	}
 	v.Set("home", dir)
 	cfg := cmtcfg.DefaultConfig()
@@ -188,6 +203,9 @@ func ReadHome(dir string, flags *pflag.FlagSet) (*cmtcfg.Config, srvconfig.Confi
 	srv, err := srvconfig.GetConfig(v)
 	if err != nil {
 		return nil, srv, nil, fmt.Errorf("read app.toml: %w", err)
+	}
+	if err := checkHistory(srv); err != nil {
+		return nil, srv, nil, fmt.Errorf("check app.toml: %w", err)
 	}
 	if err := srv.ValidateBasic(); err != nil {
 		return nil, srv, nil, fmt.Errorf("check app.toml: %w", err)

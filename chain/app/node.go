@@ -47,6 +47,7 @@ type Node struct {
 	figures  *figures
 	follower *follower // nil without tracing
 
+	log   log.Logger
 	comet *node.Node
 	db    dbm.DB
 	run   context.Context //nolint:containedctx // ends with the node; its cause says why
@@ -69,7 +70,7 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 	if err != nil {
 		return nil, fmt.Errorf("read genesis: %w", err)
 	}
-	n := &Node{figures: newFigures(), follower: newFollower(trace.From(ctx))}
+	n := &Node{figures: newFigures(), follower: newFollower(trace.From(ctx)), log: logger}
 	if err := n.listen(cfg, &srv); err != nil {
 		return nil, err
 	}
@@ -79,6 +80,9 @@ func Start(ctx context.Context, logger log.Logger, cfg *cmtcfg.Config, srv srvco
 		metrics = ""
 	}
 	cfg.Instrumentation.PrometheusListenAddr = ""
+	if err := beginAgain(cfg); err != nil {
+		return nil, err
+	}
 	if n.db, err = OpenState(cfg.RootDir, server.GetAppDBBackend(options)); err != nil {
 		return nil, err
 	}
@@ -182,16 +186,28 @@ func (n *Node) serve(logger log.Logger, chainID, home string, srv srvconfig.Conf
 	return nil
 }
 
+// sayWaiting is how often a node that has no block says that it waits for one.
+const sayWaiting = 10 * time.Second
+
 // Ready waits for a committed block and for the servers, and returns the height.
 func (n *Node) Ready(ctx context.Context) (int64, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	said := time.Now()
 	for {
 		// The state's height, not the last block's: a block is stored before
 		// it is carried out, and until then no account is known.
 		info, err := n.RPC.ABCIInfo(ctx)
 		if err == nil && info.Response.LastBlockHeight > 0 && n.answers(ctx) {
 			return info.Response.LastBlockHeight, nil
+		}
+		if time.Since(said) > sayWaiting {
+			said = time.Now()
+			peers := 0
+			if net, err := n.RPC.NetInfo(ctx); err == nil {
+				peers = net.NPeers
+			}
+			n.log.Warn("waiting for a first block", "peers", peers)
 		}
 		select {
 		case <-ctx.Done():

@@ -107,6 +107,9 @@ func run(ctx context.Context, cfg Config, report *Report) error {
 	if err != nil {
 		return err
 	}
+	if err := n.whole(ctx); err != nil {
+		return err
+	}
 	c, err := follow(ctx, cfg, enc, n, doc, report)
 	if err != nil {
 		return err

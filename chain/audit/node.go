@@ -100,6 +100,18 @@ func (n *node) latest(ctx context.Context) (int64, error) {
 	return s.SyncInfo.LatestBlockHeight, nil
 }
 
+// whole says why a node can't be audited that lacks the first blocks.
+func (n *node) whole(ctx context.Context) error {
+	s, err := n.rpc.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("ask %s which blocks it has: %w", n.address, err)
+	}
+	if first := s.SyncInfo.EarliestBlockHeight; first > 1 {
+		return fmt.Errorf("%s keeps blocks from %d on, as it began from a snapshot or prunes them, and an audit replays from block 1: ask a node that keeps all blocks (min-retain-blocks = 0)", n.address, first)
+	}
+	return nil
+}
+
 // headers fetches those from low to high, at most 20, ascending.
 func (n *node) headers(ctx context.Context, low, high int64) ([]cmttypes.Header, error) {
 	info, err := n.rpc.BlockchainInfo(ctx, low, high)

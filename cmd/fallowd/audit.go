@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -89,13 +86,7 @@ func parseTrust(trust, genesis string, cfg *audit.Config) error {
 	if trust == "" {
 		return nil
 	}
-	height, hash, ok := strings.Cut(trust, ":")
 	var err error
-	if cfg.TrustHeight, err = strconv.ParseInt(height, 10, 64); !ok || err != nil || cfg.TrustHeight < 1 {
-		return fmt.Errorf("trust %.90q: want HEIGHT:HASH, as 120000:9F86D0…", trust)
-	}
-	if cfg.TrustHash, err = hex.DecodeString(hash); err != nil || len(cfg.TrustHash) != 32 {
-		return fmt.Errorf("trust %.90q: want a hash of 64 hex digits", trust)
-	}
-	return nil
+	cfg.TrustHeight, cfg.TrustHash, err = app.ParseTrust(trust)
+	return err
 }

@@ -109,13 +109,24 @@ type daemon struct {
 	readyFacts
 	t   *testing.T
 	cmd *exec.Cmd
+	out io.Reader
 }
 
 func startDaemon(t *testing.T, home string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, cmd: exec.Command(os.Args[0], "start", "--home", home, "--ready-json")}
+	d := begin(t, home)
+	d.ready()
+	return d
+}
+
+// begin starts a daemon and does not wait for it. It dies with the test's own
+// process.
+func begin(t *testing.T, home string, more ...string) *daemon {
+	t.Helper()
+	d := &daemon{t: t, cmd: exec.Command(os.Args[0], append([]string{"start", "--home", home, "--ready-json"}, more...)...)}
 	d.cmd.Env = append(os.Environ(), asProgram+"=1")
 	d.cmd.Stderr = t.Output()
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := d.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -123,15 +134,27 @@ func startDaemon(t *testing.T, home string) *daemon {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.cmd.Process.Kill(); _ = d.cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadBytes('\n')
+	d.out = out
+	t.Cleanup(d.kill)
+	return d
+}
+
+// ready waits until the daemon says that it answers.
+func (d *daemon) ready() {
+	d.t.Helper()
+	line, err := bufio.NewReader(d.out).ReadBytes('\n')
 	if err != nil {
-		t.Fatalf("the node said nothing: %v", err)
+		d.t.Fatalf("the node said nothing: %v", err)
 	}
 	if err := json.Unmarshal(line, &d.readyFacts); err != nil || !d.Ready {
-		t.Fatalf("%v: %s", err, line)
+		d.t.Fatalf("%v: %s", err, line)
 	}
-	return d
+}
+
+// kill ends the daemon at once.
+func (d *daemon) kill() {
+	_ = d.cmd.Process.Kill()
+	_ = d.cmd.Wait()
 }
 
 // get asks over HTTP.
@@ -275,10 +298,7 @@ func TestLife(t *testing.T) {
 	}
 
 	before := d.height()
-	if err := d.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = d.cmd.Wait()
+	d.kill()
 	d = startDaemon(t, home)
 	for end := time.Now().Add(20 * time.Second); d.height() <= before+1; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {

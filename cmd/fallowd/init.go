@@ -41,9 +41,14 @@ func newInitCommand() *cobra.Command {
 		Long: `Writes a home. Without --genesis it founds a network: this node is its
 validator, and the operator's account lies as "validator" in the home's
 keyring (fallowd keys --keyring-backend test). With --genesis FILE it joins
-the network that the file describes.`,
+the network that the file describes, and carries out every block since its
+first; with --sync-from and --trust it begins from a snapshot that its peers
+have instead, and keeps no earlier block (fallowd trust says which block to
+believe). What it keeps of the past, --pruning and --snapshot-interval say.`,
 		Example: `  fallowd init --chain-id fallow-local-1 --block-time 250ms \
-    --account fal1…=1000000000ufal,500000000ucredit`,
+    --account fal1…=1000000000ufal,500000000ucredit
+  fallowd init --genesis genesis.json --peers ID@HOST:26656 \
+    --sync-from HOST:26657,OTHER:26657 --trust 120000:9F86D081…`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h.Dir, _ = c.Flags().GetString("home")
 			for _, s := range accounts {
@@ -110,6 +115,8 @@ the network that the file describes.`,
 	f.StringVar(&h.Metrics, "metrics", "", "listen address of metrics (default: loopback, three ports above --rpc)")
 	f.StringVar(&h.Peers, "peers", "", "nodes to dial, as id@host:port,…")
 	f.StringVar(&genesis, "genesis", "", "join the network of this genesis file")
+	f.StringSliceVar(&h.StateSync.Servers, "sync-from", nil, "`RPC` addresses of two nodes or more, to begin from a snapshot; needs --trust")
+	f.StringVar(&h.StateSync.Trust, "trust", "", "block that you believe, as HEIGHT:HASH (see fallowd trust)")
 	genesisFlags(f, &g, &accounts)
 	nodeFlags(f, &h)
 	f.BoolVar(&asJSON, "json", false, "print what was written as JSON")
@@ -121,6 +128,12 @@ func nodeFlags(f *pflag.FlagSet, h *app.Home) {
 	f.DurationVar(&h.BlockTime, "block-time", h.BlockTime, "wait from one block to the next, 250ms to 1m")
 	f.StringVar(&h.GasPrice, "min-gas-price", h.GasPrice, "least price of gas that this node takes")
 	f.BoolVar(&h.AnyOrigin, "any-origin", false, "let pages of any web site read RPC and REST")
+	f.StringVar(&h.History.Pruning, "pruning", h.History.Pruning, "states to keep: default (362880), nothing (all), everything (2) or custom")
+	f.Uint64Var(&h.History.KeepRecent, "pruning-keep-recent", h.History.KeepRecent, "states that custom pruning keeps")
+	f.Uint64Var(&h.History.Interval, "pruning-interval", h.History.Interval, "blocks from one custom pruning to the next")
+	f.Uint64Var(&h.History.Blocks, "min-retain-blocks", h.History.Blocks, "blocks to keep at least; 0 keeps all, which an audit needs")
+	f.Uint64Var(&h.History.SnapshotInterval, "snapshot-interval", h.History.SnapshotInterval, "blocks from one snapshot for state sync to the next; 0 takes none")
+	f.Uint32Var(&h.History.Snapshots, "snapshot-keep-recent", h.History.Snapshots, "snapshots to keep; 0 keeps all")
 }
 
 // genesisFlags are what a new network begins with.

@@ -95,6 +95,6 @@ one for you; run it yourself to validate, or to need nobody's word.
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &failure{exitUsage, err} })
 	root.PersistentFlags().String("home", home(), "folder of settings, keys and state (or $FALLOWD_HOME)")
-	root.AddCommand(newInitCommand(), newTestnetCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand(), newAuditCommand())
+	root.AddCommand(newInitCommand(), newTestnetCommand(), newStartCommand(), newStatusCommand(), newVersionCommand(), newExportCommand(), newRollbackCommand(), newAuditCommand(), newTrustCommand())
 	return root
 }

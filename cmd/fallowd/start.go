@@ -48,16 +48,31 @@ type readyFacts struct {
 }
 
 func newStartCommand() *cobra.Command {
-	var asJSON bool
-	var endpoint string
+	var (
+		asJSON   bool
+		endpoint string
+		from     app.StateSync
+	)
 	c := &cobra.Command{
 		Use: "start", Short: "Run the node until it is told to stop", Args: cobra.NoArgs,
 		Long: `Runs the node of --home in this process: consensus, RPC, gRPC and REST, on
 loopback unless config.toml and app.toml say otherwise. SIGTERM or ctrl-C ends
-it cleanly; after a crash it goes on from the last block.`,
+it cleanly; after a crash it goes on from the last block.
+
+A home without state begins from a snapshot where --sync-from and --trust are
+given, here or to init: its peers' latest, which has to come to what two nodes
+and the block that you believe say. fallowd trust prints such a block. A home
+that has state leaves both aside.
+
+Queries at a block whose state was pruned fail and say so; --pruning,
+--min-retain-blocks and --snapshot-interval change for this start what app.toml
+keeps of the past.`,
+		Example: `  fallowd start --home node-1
+  fallowd start --home node-5 --sync-from A:26657,B:26657 --trust 120000:9F86D081…
+  fallowd start --pruning nothing --snapshot-interval 500`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, _ := c.Flags().GetString("home")
-			return start(c.Context(), dir, c, asJSON, endpoint)
+			return start(c.Context(), dir, c, from, asJSON, endpoint)
 		},
 	}
 	f := c.Flags()
@@ -71,15 +86,25 @@ it cleanly; after a crash it goes on from the last block.`,
 	f.String("instrumentation.prometheus_listen_addr", "", "listen address of metrics, as 127.0.0.1:26660")
 	f.String("minimum-gas-prices", "", "least price of gas that this node takes, as 0.001ufal")
 	f.String("pruning", "", "states to keep: default, nothing, everything or custom")
+	f.Uint64("pruning-keep-recent", 0, "states that custom pruning keeps")
+	f.Uint64("pruning-interval", 0, "blocks from one custom pruning to the next")
+	f.Uint64("min-retain-blocks", 0, "blocks to keep at least; 0 keeps all, which an audit needs")
+	f.Uint64("snapshot-interval", 0, "blocks from one snapshot for state sync to the next; 0 takes none")
+	f.Uint32("snapshot-keep-recent", 0, "snapshots to keep; 0 keeps all")
+	f.StringSliceVar(&from.Servers, "sync-from", nil, "`RPC` addresses of two nodes or more, to begin from a snapshot; needs --trust")
+	f.StringVar(&from.Trust, "trust", "", "block that you believe, as HEIGHT:HASH")
 	f.String("log_level", "", "debug, info, warn or error")
 	f.Uint64("halt-height", 0, "stop after this block")
 	f.IntSlice("unsafe-skip-upgrades", nil, "heights whose upgrade is left out")
 	return c
 }
 
-func start(ctx context.Context, dir string, c *cobra.Command, asJSON bool, endpoint string) error {
+func start(ctx context.Context, dir string, c *cobra.Command, from app.StateSync, asJSON bool, endpoint string) error {
 	cfg, srv, settings, err := app.ReadHome(dir, c.Flags())
 	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	if err := from.Set(cfg); err != nil {
 		return &failure{exitUsage, err}
 	}
 	release, err := hold(dir)

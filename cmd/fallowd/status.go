@@ -20,6 +20,7 @@ type statusFacts struct {
 	ChainID     string        `json:"chain_id"`
 	GenesisHash fallow.Digest `json:"genesis_hash"`
 	Height      int64         `json:"height,string"`
+	Earliest    int64         `json:"earliest_height,string"`
 	BlockTime   time.Time     `json:"block_time"`
 	BlockHash   string        `json:"block_hash"`
 	CatchingUp  bool          `json:"catching_up"`
@@ -51,15 +52,18 @@ func newStatusCommand() *cobra.Command {
 			}
 			f, err := status(c.Context(), rpc)
 			if err != nil {
-				return &failure{exitAway, fmt.Errorf("no answer from a node at %s (is fallowd start running?): %w", rpc, err)}
+				return away(rpc, err)
 			}
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(f)
 			}
 			w := c.OutOrStdout()
 			fmt.Fprintf(w, "network   %s (genesis %s)\nheight    %d at %s", f.ChainID, f.GenesisHash, f.Height, f.BlockTime.Format(time.RFC3339))
+			if f.Earliest > 1 {
+				fmt.Fprintf(w, ", from %d on", f.Earliest)
+			}
 			if f.CatchingUp {
-				fmt.Fprint(w, ", catching up")
+				fmt.Fprint(w, ", catching up: it answers from the past, so send nothing through it yet")
 			}
 			role := "follows"
 			if f.Validator {
@@ -86,6 +90,7 @@ func status(ctx context.Context, rpc string) (statusFacts, error) {
 			Hash       string    `json:"latest_block_hash"`
 			Height     int64     `json:"latest_block_height,string"`
 			Time       time.Time `json:"latest_block_time"`
+			Earliest   int64     `json:"earliest_block_height,string"`
 			CatchingUp bool      `json:"catching_up"`
 		} `json:"sync_info"`
 		ValidatorInfo struct {
@@ -117,7 +122,7 @@ func status(ctx context.Context, rpc string) (statusFacts, error) {
 		genesis, total = append(genesis, part...), min(chunk.Total, 64)
 	}
 	return statusFacts{
-		ChainID: s.NodeInfo.Network, GenesisHash: fallow.Sum(genesis), Height: s.SyncInfo.Height, BlockTime: s.SyncInfo.Time,
+		ChainID: s.NodeInfo.Network, GenesisHash: fallow.Sum(genesis), Height: s.SyncInfo.Height, Earliest: s.SyncInfo.Earliest, BlockTime: s.SyncInfo.Time,
 		BlockHash: s.SyncInfo.Hash, CatchingUp: s.SyncInfo.CatchingUp, Peers: net.Peers, Validator: s.ValidatorInfo.Power > 0,
 		Moniker: s.NodeInfo.Moniker, NodeID: s.NodeInfo.ID, RPC: rpc,
 	}, nil
