@@ -59,7 +59,7 @@ func cmdFallow(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// begin NAME ARG... runs a verb in the background.
+// begin NAME [fallowd] ARG... runs a verb in the background.
 func cmdBegin(ts *testscript.TestScript, neg bool, args []string) {
 	deny(ts, neg)
 	if len(args) < 2 {

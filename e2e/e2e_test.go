@@ -57,6 +57,12 @@ func TestStories(t *testing.T) {
 		Dir:      "testdata",
 		Deadline: time.Now().Add(12 * time.Minute),
 		Setup:    setUp,
+		Condition: func(c string) (bool, error) {
+			if c != "long" {
+				return false, fmt.Errorf("no condition %q", c)
+			}
+			return os.Getenv("FALLOW_LONG") != "", nil // make test-all sets it
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fallow":   cmdFallow,
 			"begin":    cmdBegin,

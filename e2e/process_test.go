@@ -62,9 +62,13 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// launch starts fallow. It ends with the test's own process, however that ends.
+// launch starts fallow, or fallowd where that is the first word. It ends with the test's own process, however that ends.
 func launch(ts *testscript.TestScript, args ...string) (*process, error) {
-	cmd := exec.Command(filepath.Join(root, "build", "fallow"), args...)
+	bin := "fallow"
+	if args[0] == "fallowd" {
+		bin, args = args[0], args[1:]
+	}
+	cmd := exec.Command(filepath.Join(root, "build", bin), args...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME", trace.Variable} {
 		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
