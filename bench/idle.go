@@ -27,8 +27,7 @@ var idleGoals = map[string]float64{"node": 200, "hub": 50, "provider": 50}
 // idleMemory reads what each party holds when it has had nothing to do for a
 // while, and how much of a core the node uses meanwhile.
 func (b *bench) idleMemory(ctx context.Context) error {
-	node := b.net.pids["node"]
-	before, err := processorTime(node)
+	before, err := b.used()
 	if err != nil {
 		return err
 	}
@@ -36,11 +35,13 @@ func (b *bench) idleMemory(ctx context.Context) error {
 	if err := pause(ctx, b.idle); err != nil {
 		return err
 	}
-	after, err := processorTime(node)
+	after, err := b.used()
 	if err != nil {
 		return err
 	}
-	b.idleCPU = (after - before).Seconds() / time.Since(began).Seconds()
+	took := time.Since(began).Seconds()
+	part := func(kind string) float64 { return (after[kind] - before[kind]).Seconds() / took }
+	b.idleCPU = part("node")
 	for _, party := range slices.Sorted(maps.Keys(b.net.pids)) {
 		kind, _, _ := strings.Cut(party, "-")
 		var mb, own, file float64
@@ -54,6 +55,10 @@ func (b *bench) idleMemory(ctx context.Context) error {
 			Note: fmt.Sprintf("%.1f MB its own, %.1f MB pages of its program, which parties share; after %s", own, file, b.idle),
 		})
 	}
-	b.add(Row{What: "idle node, blocks of 1 s", Value: b.idleCPU * 1000, Unit: "ms of CPU a second"})
+	b.add(
+		Row{What: "idle node, blocks of 1 s", Value: b.idleCPU * 1000, Unit: "ms of CPU a second"},
+		Row{What: "idle hub", Value: part("hub") * 1000, Unit: "ms of CPU a second"},
+		Row{What: "idle provider", Value: part("provider") * 1000 / 3, Unit: "ms of CPU a second", Note: "mean of three"},
+	)
 	return nil
 }

@@ -97,11 +97,11 @@ func (d *Daemon) due() (lot, time.Duration) {
 			out.vouched = append(out.vouched, l)
 			out.amounts = append(out.amounts, l.paid)
 			out.s.Vouchers = append(out.s.Vouchers, l.voucher)
-			age := now.Sub(l.since)
-			if worth.Cmp(c.Redeem.Amount) >= 0 || age >= time.Duration(c.Redeem.Age) || l.over != "" {
+			left := ripe(time.Duration(c.Redeem.Age), worth, l.redeemed) - now.Sub(l.since)
+			if worth.Cmp(c.Redeem.Amount) >= 0 || left <= 0 || l.over != "" {
 				urgent = true
 			} else {
-				wait = min(wait, time.Duration(c.Redeem.Age)-age)
+				wait = min(wait, left)
 			}
 		}
 		if len(l.release.Message) > 0 {
@@ -133,6 +133,25 @@ func (d *Daemon) due() (lot, time.Duration) {
 		return lot{}, max(wait, 10*time.Millisecond)
 	}
 	return out, 0
+}
+
+// lingers is how many times the configured age a voucher may reach that adds
+// little to what was redeemed before.
+const lingers = 8
+
+// ripe is the age at which a voucher goes to the ledger although it is not worth
+// the configured amount. That amount bounds what is at stake; age only brings
+// small sums home, and each time costs a transaction: so the first comes by age,
+// and a later one sooner than lingers ages only when it is worth lingers times
+// what came before.
+func ripe(age time.Duration, worth, redeemed fallow.Pico) time.Duration {
+	if redeemed.IsZero() {
+		return age
+	}
+	if much, err := redeemed.Mul(lingers); err == nil && worth.Cmp(much) >= 0 {
+		return age
+	}
+	return lingers * age
 }
 
 // settle brings a lot to the ledger and notes what became of it.
