@@ -224,7 +224,7 @@ func TestReconcileAdoptsAndGivesBack(t *testing.T) {
 	w.until("the unknown one is given back", func() bool {
 		w.ledger.mu.Lock()
 		defer w.ledger.mu.Unlock()
-		return w.ledger.leases[50].State == settle.Closing && w.ledger.leases[50].Reason == fallow.ReasonProviderLeft
+		return w.ledger.leases[50].State != settle.Open && w.ledger.leases[50].Reason == fallow.ReasonProviderLeft
 	})
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
