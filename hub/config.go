@@ -21,6 +21,7 @@ const (
 	lookups      = 16 // questions to the ledger about strangers at once
 	slowStrikes  = 32 // demands in a row that found a provider's queue full
 	strayReplies = 256
+	openRequests = 64 // of one peer at once
 )
 
 // Limits bound what a hub takes on. Rates are in requests a second.

@@ -3,11 +3,14 @@ package hub_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +106,7 @@ func (f *flood) one(ctx context.Context, s market.Signed, c hubv1connect.HubServ
 
 // flooded runs a flood beside an honest tenant and says what it did to it.
 func flooded(t *testing.T, keys, peers int) {
+	t.Helper()
 	seconds := 1
 	if long() {
 		seconds = 5
@@ -221,4 +225,56 @@ func TestCompressedRequests(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeUnimplemented {
 		t.Errorf("got %v, want it refused for its compression", err)
 	}
+}
+
+// TestHalfRequests has a peer that begins many requests and ends none.
+func TestHalfRequests(t *testing.T) {
+	honest := newTenant(t, "honest")
+	e := &escrow{}
+	e.set(honest.account, 1_000_000)
+	r := start(t, hub.Default(), e)
+	newProvider(t, "p").hold(t, r)
+	bad := host(t, p2p.RoleTenant)
+	if _, err := bad.Connect(t.Context(), r.host.Addrs()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var refused, ended atomic.Int64
+	const n = 200
+	for range n {
+		wg.Go(func() {
+			body, end := io.Pipe()
+			defer func() { _ = end.Close() }()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, bad.URL(r.host.Key())+hubv1connect.HubServiceAskProcedure, body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Content-Type", "application/connect+proto")
+			resp, err := bad.HTTPClient().Do(req)
+			if err != nil {
+				return
+			}
+			b, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if strings.Contains(string(b), string(fallow.ReasonRateLimited)) {
+				refused.Add(1)
+			} else {
+				ended.Add(1)
+			}
+		})
+	}
+	eventually(t, "most are refused", func() bool { return refused.Load() >= n-64 })
+	took := honest.asks(t, host(t, p2p.RoleTenant), r, 5, 1)
+	t.Logf("%d of %d half requests were refused; an honest demand took %s", refused.Load(), n, middle(took).Round(10*time.Microsecond))
+	if long() {
+		eventually(t, "the hub ends the others by itself", func() bool { return refused.Load()+ended.Load() == n })
+	}
+	stop()
+	wg.Wait()
+	eventually(t, "the peer may ask again", func() bool {
+		_, err := status(t, bad, r)
+		return err == nil
+	})
 }

@@ -84,6 +84,7 @@ type Server struct {
 	seen      generations
 	index     *index
 	asking    map[*asker]bool
+	requests  map[fallow.Key]int                // open ones by peer
 	silent    map[*http.ResponseController]bool // streams that have said nothing yet
 
 	wg   sync.WaitGroup // streams
@@ -111,6 +112,7 @@ func New(limits Limits, deps Deps) (*Server, error) {
 		questions: map[fallow.Digest]*question{},
 		index:     newIndex(),
 		asking:    map[*asker]bool{},
+		requests:  map[fallow.Key]int{},
 		silent:    map[*http.ResponseController]bool{},
 		held:      budget{most: limits.AnswerBytes},
 	}
@@ -128,7 +130,7 @@ func (s *Server) Handler() (path string, h http.Handler) {
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil),
 	)
-	return path, withDeadlines(h)
+	return path, s.guarded(h)
 }
 
 // Metrics are the hub's own figures for Prometheus.

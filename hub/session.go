@@ -19,13 +19,42 @@ import (
 
 type deadlinesKey struct{}
 
-// withDeadlines lets a stream's end be brought about from outside: a blocked
-// read or write returns when its deadline is set to now.
-func withDeadlines(next http.Handler) http.Handler {
+// guarded lets a stream's end be brought about from outside: a blocked read or
+// write returns when its deadline is set to now. A request has a moment to say
+// what it wants, and a peer so many of them at once: one that is half said costs
+// a hub more than it costs who says it, and comes before all rates.
+func (s *Server) guarded(next http.Handler) http.Handler {
+	errs := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := context.WithValue(r.Context(), deadlinesKey{}, http.NewResponseController(w))
-		next.ServeHTTP(w, r.WithContext(ctx))
+		if key, ok := s.deps.PeerKey(r.Context()); ok {
+			if !s.open(key) {
+				_ = errs.Write(w, r, s.refuse(connect.CodeResourceExhausted, fallow.ReasonRateLimited, errors.New("too many requests of this peer are open; wait for one to end")))
+				return
+			}
+			defer s.shut(key)
+		}
+		c := http.NewResponseController(w)
+		_ = c.SetReadDeadline(time.Now().Add(firstWord)) // a server that can't waits
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), deadlinesKey{}, c)))
 	})
+}
+
+func (s *Server) open(k fallow.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.requests[k] >= openRequests {
+		return false
+	}
+	s.requests[k]++
+	return true
+}
+
+func (s *Server) shut(k fallow.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.requests[k]--; s.requests[k] == 0 {
+		delete(s.requests, k)
+	}
 }
 
 // stopReads makes a blocked read return.

@@ -79,7 +79,7 @@ func serveChild(in io.Reader, out io.Writer) error {
 // startChild starts a hub's process and gives its addresses.
 func startChild(t *testing.T) (pid int, addrs []string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], hubChild) //nolint:noctx // the test ends it
+	cmd := exec.Command(os.Args[0], hubChild)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
