@@ -19,9 +19,9 @@ const (
 
 // debt is what a tenant left unpaid at leases that have ended.
 type debt struct {
-	Owed fallow.Pico     `json:"owed"` // credits
-	Last fallow.LeaseID  `json:"last"`
-	AtMS int64           `json:"at_unix_ms"`
+	Owed fallow.Pico    `json:"owed"` // credits
+	Last fallow.LeaseID `json:"last"`
+	AtMS int64          `json:"at_unix_ms"`
 }
 
 // debts remembers who left work unpaid, over restarts. It knows accounts, and

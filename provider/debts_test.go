@@ -12,7 +12,9 @@ import (
 // TestWhoLeavesUnpaidGetsNoOffer has a tenant that takes results up to the
 // ceiling and goes.
 func TestWhoLeavesUnpaidGetsNoOffer(t *testing.T) {
-	w := newWorld(t, func(w *world) { w.config.Offers.UnpaidCeiling, w.config.Offers.PerSecond = fallow.Credits(5).Pico(), 10_000 })
+	w := newWorld(t, func(w *world) {
+		w.config.Offers.UnpaidCeiling, w.config.Offers.PerSecond = fallow.Credits(5).Pico(), 10_000
+	})
 	c, other := w.tenant("anna", 10_000_000), w.tenant("berta", 10_000_000)
 	c.rent(1_000_000, nil)
 	k := c.connect()

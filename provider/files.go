@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -19,6 +20,45 @@ import (
 // maxMessage bounds one message of a peer, in bytes.
 const maxMessage = 4 << 20
 
+// Bounds of one peer's requests beside its transfers.
+const (
+	openRequests = 64
+	requestTime  = 10 * time.Second // in which a question must be said
+)
+
+// guarded ends what is begun and never said, and lets a peer have only so many
+// requests open: they come before all rates and cost more than they cost it.
+func (d *Daemon) guarded(next http.Handler) http.Handler {
+	var mu sync.Mutex
+	open := map[fallow.Key]int{}
+	errs := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if peer, ok := d.deps.PeerKey(r.Context()); ok {
+			mu.Lock()
+			full := open[peer] >= openRequests
+			if !full {
+				open[peer]++
+			}
+			mu.Unlock()
+			if full {
+				_ = errs.Write(w, r, refuse(connect.CodeResourceExhausted, fallow.ReasonRateLimited, "too many requests of this peer are open; wait for one to end"))
+				return
+			}
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				if open[peer]--; open[peer] == 0 {
+					delete(open, peer)
+				}
+			}()
+		}
+		if r.URL.Path != nodev1connect.NodeServiceWorkProcedure {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTime)) // a server that can't waits
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // maxPutting is how many inputs of one lease may be begun and not whole: each
 // is a file, however small.
 const maxPutting = 1024
@@ -27,7 +67,8 @@ const maxPutting = 1024
 func (d *Daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	// Receipts are digests and signatures, which don't compress.
-	mux.Handle(nodev1connect.NewNodeServiceHandler(node{d}, connect.WithReadMaxBytes(maxMessage), connect.WithCompression("gzip", nil, nil)))
+	path, service := nodev1connect.NewNodeServiceHandler(node{d}, connect.WithReadMaxBytes(maxMessage), connect.WithCompression("gzip", nil, nil))
+	mux.Handle(path, d.guarded(service))
 	blobs := &blob.Handler{Store: d.deps.Blobs, Authorize: d.authorize, Scope: d.scope, Log: d.log}
 	mux.HandleFunc(blob.PathPrefix, func(w http.ResponseWriter, r *http.Request) { d.serveBlob(blobs, w, r) })
 	return mux
