@@ -43,12 +43,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	asJSON := flags.Bool("json", false, "print JSON")
 	quick := flags.Bool("quick", false, "fewer runs of everything")
 	only := flags.String("only", "", "measure only the parts whose name has this in it, as rate or memory")
+	profiles := flags.String("profiles", "", "keep the loaded ledger's CPU profiles in this folder")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{effort: thorough, only: *only, progress: stderr}
+	b := &bench{effort: thorough, only: *only, profiles: *profiles, progress: stderr}
 	if *quick {
 		b.effort = hasty
 	}
@@ -77,20 +78,23 @@ type effort struct {
 	many    int           // for a rate
 	endure  int           // for what grows, and for bytes on chain
 	leases  int           // times three, for the node's processor time
+	wide    int           // lives at once of the ledger's load
+	load    time.Duration // that begins lives for
 	films   int           // rendered
 	idle    time.Duration // before memory is read
 	kernels string        // -benchtime of the guests
 }
 
 var (
-	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, endure: 100_000, leases: 15, films: 2, idle: 20 * time.Second, kernels: "3x"}
-	hasty    = effort{starts: 5, runs: 3, tasks: 100, many: 500, endure: 3000, leases: 3, idle: 5 * time.Second, kernels: "1x"}
+	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, endure: 100_000, leases: 15, wide: 1000, load: 30 * time.Second, films: 2, idle: 20 * time.Second, kernels: "3x"}
+	hasty    = effort{starts: 5, runs: 3, tasks: 100, many: 500, endure: 3000, leases: 3, wide: 200, load: 8 * time.Second, idle: 5 * time.Second, kernels: "1x"}
 )
 
 // bench gathers rows.
 type bench struct {
 	effort
 	only     string // of the parts, those with this in their name
+	profiles string // folder for the ledger's; empty for none
 	progress io.Writer
 	rows     []Row
 	net      *network
@@ -122,6 +126,10 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	b.part(ctx, "a no-op task in a sandbox alone", b.sandbox)
 	b.part(ctx, "matching", b.matching)
 	b.part(ctx, "metered guests against bare ones", b.metered)
+	b.part(ctx, "ledger under load", b.ledgerLoad)
+	if strings.HasPrefix(b.only, "ledger") {
+		return ctx.Err() // has a node of its own
+	}
 	b.net, err = startNetwork(ctx, programs)
 	if err != nil {
 		return err
