@@ -17,6 +17,10 @@ import (
 // releaseWait is how long providers have to sign releases at the end.
 const releaseWait = 3 * time.Second
 
+// lastTick is how often it is looked whether the last words are out: most are
+// within a few milliseconds, and then nothing else is left to wait for.
+const lastTick = 3 * time.Millisecond
+
 // settle ends a job, whatever came of the work: it pays what is owed, says
 // that it is done, and closes the leases. What cannot be done now is left for
 // another Run of the same job.
@@ -97,7 +101,7 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 			st.link.send(&nodev1.WorkRequest{Finish: true})
 		}
 	}
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(lastTick)
 	defer ticker.Stop()
 	until, last, warned := now.Add(releaseWait), now.Add(r.c.config.DebtWait), false
 	for t := now; t.Before(until) && r.awaitsRelease(t) || t.Before(last) && r.indebted(); t = time.Now() {

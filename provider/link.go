@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"fallow.network"
 	marketv1 "fallow.network/api/market"
@@ -109,10 +108,7 @@ func (k *link) run(ctx context.Context, stream *connect.BidiStream[nodev1.WorkRe
 		k.out = nil
 		wake(k.space)
 		k.mu.Unlock()
-		for i, m := range out {
-			if i+1 < len(out) && rides(m, out[i+1]) {
-				continue
-			}
+		for _, m := range out {
 			if err := stream.Send(m); err != nil {
 				return err
 			}
@@ -129,14 +125,4 @@ func (k *link) run(ctx context.Context, stream *connect.BidiStream[nodev1.WorkRe
 		case <-k.wake:
 		}
 	}
-}
-
-// rides puts word that a task has started into the message after it, as it
-// often comes with the receipt of another: each message costs its way.
-func rides(m, next *nodev1.WorkResponse) bool {
-	if m.GetStarted() == nil || next.GetStarted() != nil || proto.Size(m) != proto.Size(&nodev1.WorkResponse{Started: m.GetStarted()}) {
-		return false
-	}
-	next.Started = m.GetStarted()
-	return true
 }

@@ -21,6 +21,9 @@ import (
 const (
 	// maxInline is how many bytes of outputs go along with a receipt.
 	maxInline = 16 << 10
+	// startedAfter is how long a task runs before its tenant is told: of short
+	// ones the receipt says it as soon.
+	startedAfter = 20 * time.Millisecond
 	// maxPaper is how many receipts of a lease may be on their way to the disk.
 	maxPaper = 256
 )
@@ -211,11 +214,14 @@ func (d *Daemon) pumpLease(l *lease) {
 
 // run runs one task to its receipt or its failure.
 func (d *Daemon) run(ctx context.Context, l *lease, t *task) {
-	l.say(&nodev1.WorkResponse{Started: &nodev1.TaskStarted{Task: t.at.task, Attempt: t.at.attempt}})
 	started := d.now()
+	say := time.AfterFunc(startedAfter, func() {
+		l.say(&nodev1.WorkResponse{Started: &nodev1.TaskStarted{Task: t.at.task, Attempt: t.at.attempt}})
+	})
 	ctx, span := d.deps.Trace.Begin(trace.With(ctx, t.parent), "provider.task")
 	d.inBoxes.Add(1)
 	result, err := d.sandboxed(ctx, l, t)
+	say.Stop()
 	d.inBoxes.Add(-1)
 	fault.Point("provider/run-ended")
 	var charge fallow.Pico
