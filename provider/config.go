@@ -126,8 +126,9 @@ type Offers struct {
 type Redeem struct {
 	// Amount in credits that is worth a transaction.
 	Amount fallow.Pico `toml:"amount" json:"amount" comment:"Credits that are worth a transaction."`
-	// Age of an unredeemed voucher that is worth one, whatever the amount.
-	Age Duration `toml:"age" json:"age" comment:"Age of a voucher that is worth one, whatever the amount."`
+	// Age at which a first voucher is worth one, whatever the amount; later ones
+	// that add little, at up to 16 times that age.
+	Age Duration `toml:"age" json:"age" comment:"Age at which a first voucher is brought there whatever its amount; later ones that add little, at up to 16 times that age."`
 }
 
 // Default is the config of a machine that nothing is known of yet.

@@ -137,7 +137,7 @@ func (d *Daemon) due() (lot, time.Duration) {
 
 // lingers is how many times the configured age a voucher may reach that adds
 // little to what was redeemed before.
-const lingers = 8
+const lingers = 16
 
 // ripe is the age at which a voucher goes to the ledger although it is not worth
 // the configured amount. That amount bounds what is at stake; age only brings

@@ -246,3 +246,18 @@ func TestRaisedReserve(t *testing.T) {
 	k.pay() // 160 ucredit: more than was reserved when this provider last looked
 	w.until("the voucher is taken", func() bool { s, _, _ := w.d.all()[0].status(); return s.Vouched == k.charged })
 }
+
+// TestRipe: the first voucher goes by its age, a later one that adds little
+// waits for more.
+func TestRipe(t *testing.T) {
+	t.Parallel()
+	none, one, much := fallow.Pico{}, fallow.PicoOf(1), fallow.PicoOf(lingers)
+	for _, c := range []struct {
+		worth, redeemed fallow.Pico
+		want            time.Duration
+	}{{one, none, time.Minute}, {one, one, lingers * time.Minute}, {much, one, time.Minute}, {much, much, lingers * time.Minute}} {
+		if got := ripe(time.Minute, c.worth, c.redeemed); got != c.want {
+			t.Errorf("worth %s after %s: ripe at %s, want %s", c.worth, c.redeemed, got, c.want)
+		}
+	}
+}
