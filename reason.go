@@ -22,6 +22,7 @@ const (
 	ReasonChainAway   Reason = "chain_away"       // the ledger does not answer
 	ReasonDiskFull    Reason = "disk_full"        // no room for inputs or outputs
 	ReasonVersion     Reason = "version_mismatch" // programs of unequal protocol versions
+	ReasonUnreachable Reason = "unreachable"      // no hub's dial reached the provider, directly or relayed
 )
 
 // Reasons for which the ledger skips an entry of OpenLeases.
@@ -104,6 +105,7 @@ var reasonText = map[Reason]string{
 	ReasonChainAway:     "the ledger does not answer",
 	ReasonDiskFull:      "the provider's disk has no room for the inputs or outputs",
 	ReasonVersion:       "the programs speak unequal protocol versions; upgrade the older one",
+	ReasonUnreachable:   "no new connection reaches the provider, directly or through a relay",
 	ReasonOfferUsed:     "the offer has already opened a lease",
 	ReasonOtherTenant:   "the offer was made to another tenant",
 	ReasonOtherDemand:   "the offer answers another demand or workload",

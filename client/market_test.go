@@ -136,6 +136,7 @@ func (p *testPeer) Connect(ctx context.Context, addrs []string) (fallow.Key, err
 }
 
 func (p *testPeer) HTTPClient() *http.Client { return p.client }
+func (p *testPeer) BulkClient() *http.Client { return p.client }
 func (p *testPeer) URL(k fallow.Key) string  { return p.net.url(k) }
 func (p *testPeer) Close() error             { p.transport.CloseIdleConnections(); return nil }
 func peerOf(h http.Header) (k fallow.Key) {

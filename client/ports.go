@@ -119,6 +119,9 @@ type Peer interface {
 	Connect(ctx context.Context, addrs []string) (fallow.Key, error)
 	// HTTPClient sends requests to peers by the addresses that URL makes.
 	HTTPClient() *http.Client
+	// BulkClient is one for blobs, whose requests are cut when a better path
+	// stands; they are tried again from where they stood.
+	BulkClient() *http.Client
 	URL(fallow.Key) string
 	Close() error
 }

@@ -470,5 +470,5 @@ func (r *run) task(id attemptID) receipt.Task {
 
 // moves makes the transfers of one peer.
 func (c *Client) moves(p Peer) *blob.Transfer {
-	return &blob.Transfer{Store: c.blobs, Client: p.HTTPClient()}
+	return &blob.Transfer{Store: c.blobs, Client: p.BulkClient()}
 }

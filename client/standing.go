@@ -262,7 +262,7 @@ func (c *Client) sayFinish(ctx context.Context, l *lease) {
 		}
 		return list
 	}
-	k := newLink(c, *l, peer, &blob.Transfer{Store: c.blobs, Client: peer.HTTPClient()}, nil, have, func(m any) {
+	k := newLink(c, *l, peer, &blob.Transfer{Store: c.blobs, Client: peer.BulkClient()}, nil, have, func(m any) {
 		select {
 		case inbox <- m:
 		case <-ctx.Done():

@@ -65,6 +65,12 @@ type Config struct {
 	Listen []string
 	// Wildcard permits Listen to leave loopback. Hole punching needs that.
 	Wildcard bool
+	// Punch lets a tenant that does not listen open sockets beyond loopback once
+	// a peer turns out to be reachable through a relay alone, to meet it halfway.
+	Punch bool
+	// Bulk holds prefixes of paths whose requests are refused with status 503
+	// when they come through a relay from a peer that is connected directly.
+	Bulk []string
 	// Announce holds further addresses at which others reach this host, as
 	// behind a forwarded port.
 	Announce []string

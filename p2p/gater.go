@@ -42,7 +42,8 @@ func keyed(id peer.ID) bool {
 // relayACL asks the RelayAllow hook. Reservations are open to every peer that
 // proved its key; the relay's own bounds hold their number.
 type relayACL struct {
-	allow func(from, to fallow.Key) bool
+	allow  func(from, to fallow.Key) bool
+	prober *prober // whose dials test a slot before its peer is on any board
 }
 
 func (relayACL) AllowReserve(id peer.ID, _ ma.Multiaddr) bool { return keyed(id) }
@@ -56,5 +57,5 @@ func (a relayACL) AllowConnect(src peer.ID, _ ma.Multiaddr, dest peer.ID) bool {
 	if err != nil {
 		return false
 	}
-	return a.allow == nil || a.allow(from, to)
+	return a.allow == nil || a.prober.is(src) || a.allow(from, to)
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -35,10 +36,6 @@ import (
 	"fallow.network"
 )
 
-// punchWait is how long Connect waits for a relayed connection to become a
-// direct one. Between two cone NATs that took 18 ms after the relayed dial.
-const punchWait = 2 * time.Second
-
 // Host is one identity on the network. Its methods may be called at once
 // from many goroutines. Close it.
 type Host struct {
@@ -48,8 +45,14 @@ type Host struct {
 	p2p    host.Host
 	client *http.Client
 	relays []*reservation
-	// punches says that a relayed connection may become a direct one.
-	punches bool
+	slots  chan struct{} // a token for each relay slot that is held or tried
+
+	bulkClient *http.Client
+	bulk       bulk
+	paths      [2]tally // direct, relayed
+	carried    atomic.Uint64
+	meet       halfway
+	prober     prober
 
 	// spawn runs a goroutine that Close ends and waits for.
 	spawn    func(func(context.Context))
@@ -62,6 +65,9 @@ type Host struct {
 	closed  bool
 	server  *http.Server
 	changed chan struct{}
+	// provenAddrs are public addresses at which hubs reached this host.
+	provenAddrs []ma.Multiaddr
+	announces   []ma.Multiaddr // never changed
 }
 
 // New starts a host; ctx bounds only the start.
@@ -71,7 +77,7 @@ type Host struct {
 // no NAT services. One costs about 3 ms, 16 goroutines and
 // 0.4 MiB; each connection that it opens is a TLS handshake of its own.
 // It reaches providers behind a NAT through their relays, and is met halfway
-// only when it listens.
+// only when it listens or Punch is set.
 func New(ctx context.Context, cfg Config) (*Host, error) {
 	p, err := cfg.parse()
 	if err != nil {
@@ -80,7 +86,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if cfg.MaxPeers == 0 {
 		cfg.MaxPeers = defaultPeers
 	}
-	h := &Host{cfg: cfg, log: cfg.Log, key: publicOf(cfg.Identity), requests: newGate(), changed: make(chan struct{})}
+	h := &Host{cfg: cfg, log: cfg.Log, key: publicOf(cfg.Identity), requests: newGate(), changed: make(chan struct{}), announces: p.announce}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -95,7 +101,8 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel, h.done = cancel, run.Done()
 	h.spawn = func(f func(context.Context)) { h.wg.Go(func() { f(run) }) }
-	h.client = &http.Client{Transport: h.transport()}
+	h.client = &http.Client{Transport: h.transport(false)}
+	h.bulkClient = &http.Client{Transport: h.transport(true)}
 	if err := h.follow(); err != nil {
 		return nil, errors.Join(fmt.Errorf("p2p host: %w", err), h.Close())
 	}
@@ -128,7 +135,7 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 		libp2p.ConnectionGater(gater{h.cfg.Elsewhere}),
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(quic.NewTransport),
-		libp2p.SwarmOpts(swarm.WithDialRanker(tcpFirst)),
+		libp2p.SwarmOpts(swarm.WithDialRanker(h.rank)),
 		libp2p.AddrsFactory(func(known []ma.Multiaddr) []ma.Multiaddr { return h.announced(known, p.announce) }),
 	}
 	if h.cfg.Metrics == nil {
@@ -145,7 +152,8 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 	switch h.cfg.Role {
 	case RoleHub:
 		opts = append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableNATService(), libp2p.EnableAutoNATv2(),
-			libp2p.EnableRelayService(relay.WithResources(relayResources(h.cfg.MaxPeers)), relay.WithACL(relayACL{h.cfg.RelayAllow})))
+			libp2p.EnableRelayService(relay.WithResources(relayResources(h.cfg.MaxPeers)),
+				relay.WithACL(relayACL{h.cfg.RelayAllow, &h.prober}), relay.WithMetricsTracer(carriage{&h.carried})))
 	default:
 		switch {
 		case h.cfg.Public:
@@ -153,12 +161,11 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 		case p.wild:
 			opts = append(opts, libp2p.ForceReachabilityPrivate(), libp2p.EnableAutoNATv2())
 		}
-		// A puncher on loopback would wait for a public address for ever.
-		if h.punches = p.wild; h.punches {
-			opts = append(opts, libp2p.EnableHolePunching())
-		}
+		// One on loopback has no public address for others to meet it at.
+		h.meet.open = p.wild && !h.cfg.Public
 	}
 	if h.cfg.Role == RoleProvider {
+		h.slots = make(chan struct{}, relaysHeld)
 		for _, info := range p.relays {
 			h.relays = append(h.relays, newReservation(info))
 		}
@@ -171,6 +178,7 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 func (h *Host) announced(known, announce []ma.Multiaddr) []ma.Multiaddr {
 	out := slices.Clone(known)
 	out = append(out, announce...)
+	out = append(out, h.proven()...)
 	for _, r := range h.relays {
 		out = append(out, r.paths()...)
 	}
@@ -198,14 +206,27 @@ func (h *Host) follow() error {
 			}
 		}
 	})
-	if len(h.relays) > 0 {
-		h.p2p.Network().Notify(&network.NotifyBundle{DisconnectedF: func(n network.Network, c network.Conn) {
+	h.p2p.Network().Notify(&network.NotifyBundle{
+		ConnectedF: func(_ network.Network, c network.Conn) {
+			if relayed(c.RemoteMultiaddr()) {
+				return
+			}
+			if n := h.bulk.cut(c.RemotePeer()); n > 0 {
+				h.log.Info("bulk moves from the relay to a direct connection", slog.String("peer", c.RemotePeer().String()))
+			}
+		},
+		DisconnectedF: func(n network.Network, c network.Conn) {
 			for _, r := range h.relays {
 				if r.info.ID == c.RemotePeer() && n.Connectedness(r.info.ID) != network.Connected {
 					r.lost()
 				}
 			}
-		}})
+		},
+	})
+	if h.meet.open {
+		if err := h.observe(); err != nil {
+			return err
+		}
 	}
 	for _, r := range h.relays {
 		h.spawn(func(ctx context.Context) { h.keep(ctx, r) })
@@ -254,9 +275,9 @@ func (h *Host) Addrs() []string {
 
 // Connect opens a connection to the peer that addrs name, or keeps the one
 // there is, and remembers the addresses, so that requests dial again after a
-// cut. All must end in the same /p2p/ID; at most the first 32 are tried. When
-// the peer answers through a relay and both sides can, it waits up to two
-// seconds for the direct path.
+// cut. All must end in the same /p2p/ID; at most the first 32 are tried. Where
+// the peer answers through a relay and both sides can, a direct connection
+// follows; see Direct and BulkClient.
 func (h *Host) Connect(ctx context.Context, addrs []string) (fallow.Key, error) {
 	addrs = addrs[:min(len(addrs), maxAddrs)]
 	parsed, err := parseAddrs("peer", addrs, maxAddrs)
@@ -289,36 +310,13 @@ func (h *Host) dial(ctx context.Context, info peer.AddrInfo) error {
 	if err := h.p2p.Connect(ctx, info); err != nil {
 		return err
 	}
-	if h.punches {
-		h.awaitDirect(ctx, info.ID)
+	if h.cfg.Punch && h.cfg.Role == RoleTenant && !h.direct(info.ID) {
+		if err := h.halfway(ctx, info); err != nil {
+			h.log.DebugContext(ctx, "not met halfway; the relay stays", slog.String("peer", info.ID.String()), slog.Any("error", err))
+			return h.p2p.Connect(ctx, info)
+		}
 	}
 	return nil
-}
-
-// awaitDirect gives hole punching its time; the relayed path stays if it fails.
-func (h *Host) awaitDirect(ctx context.Context, id peer.ID) {
-	direct := make(chan struct{}, 1)
-	n := &network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
-		if c.RemotePeer() == id && !relayed(c.RemoteMultiaddr()) {
-			select {
-			case direct <- struct{}{}:
-			default:
-			}
-		}
-	}}
-	h.p2p.Network().Notify(n)
-	defer h.p2p.Network().StopNotify(n)
-	if h.direct(id) {
-		return
-	}
-	t := time.NewTimer(punchWait)
-	defer t.Stop()
-	select {
-	case <-direct:
-	case <-t.C:
-	case <-ctx.Done():
-	case <-h.done:
-	}
 }
 
 // Direct says whether a connection to k exists that leads through no relay.
@@ -404,6 +402,8 @@ func (h *Host) Close() error {
 		}
 	}
 	h.client.CloseIdleConnections()
+	h.bulkClient.CloseIdleConnections()
+	errs = append(errs, h.meet.close(), h.prober.close())
 	if err := h.p2p.Close(); err != nil {
 		errs = append(errs, err)
 	}

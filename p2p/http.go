@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +17,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/gostream"
+
+	"fallow.network"
 )
 
 // rpcProtocol carries unencrypted HTTP/2: the connection below it is already
@@ -65,6 +69,7 @@ func (h *Host) Serve(handler http.Handler) error {
 	if err != nil {
 		return fmt.Errorf("listen for requests: %w", err)
 	}
+	l = listener{l, h}
 	h.server = &http.Server{
 		Handler:           h.admitted(handler),
 		Protocols:         unencrypted(),
@@ -74,6 +79,7 @@ func (h *Host) Serve(handler http.Handler) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			ctx = withPath(ctx, c)
 			id, err := peer.Decode(c.RemoteAddr().String())
 			if err != nil {
 				return ctx
@@ -115,14 +121,31 @@ func (h *Host) admitted(next http.Handler) http.Handler {
 				return
 			}
 		}
+		if h.detour(r, k) {
+			http.Error(w, "a direct connection stands: bulk goes there", http.StatusServiceUnavailable)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// detour says whether bulk came through a relay without need.
+func (h *Host) detour(r *http.Request, from fallow.Key) bool {
+	if !cameRelayed(r.Context()) || !slices.ContainsFunc(h.cfg.Bulk, func(p string) bool { return strings.HasPrefix(r.URL.Path, p) }) {
+		return false
+	}
+	return h.Direct(from)
 }
 
 // HTTPClient sends requests to peers: URLs are http://<peer id>/…, as URL
 // makes them. One stream to each peer carries all requests. The peer must
 // have been connected to before, or its addresses be known.
 func (h *Host) HTTPClient() *http.Client { return h.client }
+
+// BulkClient sends requests as HTTPClient does, on streams of their own. One
+// that goes through a relay is cut as soon as the peer is connected directly:
+// who moves bulk goes on from where it stood, on the better path.
+func (h *Host) BulkClient() *http.Client { return h.bulkClient }
 
 // transport ends streams with their context. The library's own notices an
 // ended context only once the request's body is sent, which a stream that both
@@ -163,7 +186,7 @@ func (w *watched) Close() error {
 	return w.ReadCloser.Close()
 }
 
-func (h *Host) transport() transport {
+func (h *Host) transport(bulk bool) transport {
 	return transport{&http.Transport{
 		Protocols:          unencrypted(),
 		HTTP2:              frames(h.cfg.Role),
@@ -178,9 +201,29 @@ func (h *Host) transport() transport {
 			if err != nil {
 				return nil, fmt.Errorf("dial %q: not a peer id: %w", name, err)
 			}
-			return gostream.Dial(network.WithAllowLimitedConn(ctx, "rpc"), h.p2p, id, rpcProtocol)
+			return h.request(ctx, id, bulk)
 		},
 	}}
+}
+
+// request opens a stream for requests on the best connection to a peer.
+func (h *Host) request(ctx context.Context, id peer.ID, bulk bool) (net.Conn, error) {
+	for {
+		c, err := gostream.Dial(network.WithAllowLimitedConn(ctx, "rpc"), h.p2p, id, rpcProtocol)
+		if err != nil {
+			return nil, err
+		}
+		c = h.stream(c)
+		s, ok := c.(*stream)
+		if !ok || !bulk || !s.relayed() {
+			return c, nil
+		}
+		h.bulk.add(id, s)
+		if !h.direct(id) {
+			return c, nil
+		}
+		s.cut() // the direct connection came meanwhile
+	}
 }
 
 // gate counts requests in flight, so that closing waits for their handlers.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 )
@@ -14,6 +15,15 @@ const (
 	relayDelay     = 500 * time.Millisecond // after direct public addresses
 	stagger        = 20 * time.Millisecond  // between addresses of one kind
 )
+
+// rank orders the dials to one peer: QUIC first for who is to be met halfway,
+// as hubs tell it the address that they saw it at, and UDP passes most NATs.
+func (h *Host) rank(addrs []ma.Multiaddr) []network.AddrDelay {
+	if h.meet.isOpen() {
+		return swarm.DefaultDialRanker(addrs)
+	}
+	return tcpFirst(addrs)
+}
 
 // tcpFirst orders the dials to one peer. The library prefers QUIC; TCP with
 // TLS costs about a quarter of the CPU for each byte, and work moves bulk.

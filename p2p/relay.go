@@ -16,6 +16,9 @@ const (
 	retryFirst     = 250 * time.Millisecond
 	retryMost      = 30 * time.Second
 	renewLeast     = time.Second
+	// relaysHeld is at how many relays a provider holds a slot at once; the
+	// others take over when one of these goes away.
+	relaysHeld = 2
 )
 
 // reservation is a provider's slot at one relay. The library's autorelay
@@ -66,11 +69,34 @@ func (r *reservation) paths() []ma.Multiaddr {
 	return out
 }
 
-// keep reserves, renews at half of the slot's time, and starts again when the
+// isHeld says whether the slot is held.
+func (r *reservation) isHeld() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
+// keep reserves once it is this relay's turn, renews at half of the slot's time, and starts again when the
 // relay goes away, until the host closes.
 func (h *Host) keep(ctx context.Context, r *reservation) {
 	retry := retryFirst
+	have := false // one of the tokens
+	release := func() {
+		if have {
+			<-h.slots
+			have = false
+		}
+	}
+	defer release()
 	for ctx.Err() == nil {
+		if !have {
+			select {
+			case h.slots <- struct{}{}:
+				have = true
+			case <-ctx.Done():
+				return
+			}
+		}
 		until, err := h.reserve(ctx, r)
 		wait := time.Until(until) / 2
 		if err != nil {
@@ -78,6 +104,7 @@ func (h *Host) keep(ctx context.Context, r *reservation) {
 				h.notify()
 			}
 			h.log.DebugContext(ctx, "no slot at relay", slog.String("relay", r.info.ID.String()), slog.Any("error", err))
+			release() // another may be had
 			wait = retry
 			retry = min(2*retry, retryMost)
 		} else {

@@ -36,6 +36,9 @@ type Config struct {
 	Hubs []string `toml:"hubs" json:"hubs" comment:"Multiaddrs of hubs; empty takes the network's."`
 	// Listen are multiaddrs for peers; loopback unless told otherwise.
 	Listen []string `toml:"listen" json:"listen" comment:"Multiaddrs for peers. Loopback until you join a network beyond this machine."`
+	// Announce are further multiaddrs at which peers reach this node, as a port
+	// that a router forwards.
+	Announce []string `toml:"announce,omitempty" json:"announce,omitempty"`
 	// StatusAddr is where the status page and the metrics stand, on loopback.
 	StatusAddr string `toml:"status_addr" json:"status_addr" comment:"Status page and metrics, on loopback alone."`
 	Metrics    bool   `toml:"metrics" json:"metrics"`
@@ -232,8 +235,8 @@ func (c Config) Validate() error {
 	switch {
 	case len(c.Region) > market.MaxName || len(c.Attributes) > market.MaxAttributes:
 		return errors.New("region or attributes: too long or too many")
-	case len(c.Hubs) > 16 || len(c.Listen) > 16:
-		return errors.New("hubs or listen: at most 16 of each")
+	case len(c.Hubs) > 16 || len(c.Listen) > 16 || len(c.Announce) > 16:
+		return errors.New("hubs, listen or announce: at most 16 of each")
 	case c.Bond > 1_000_000_000_000:
 		return fmt.Errorf("bond = %d: want FAL, at most 1000000000000", c.Bond)
 	case c.Slots > market.MaxSlots:

@@ -187,7 +187,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.courier = courier
 	d.mu.Unlock()
 	for _, part := range []func(context.Context){
-		d.follow, d.reconcile, d.settler, d.boards, d.watch, d.keepPins, d.servePage, d.sweep,
+		d.follow, d.reconcile, d.settler, d.boards, d.watch, d.keepPins, d.servePage, d.sweep, d.probe,
 	} {
 		d.wg.Go(func() { part(ctx) })
 	}
@@ -273,7 +273,7 @@ func (d *Daemon) Reload(c Config) (stale []string, err error) {
 	defer d.mu.Unlock()
 	old := d.cfg
 	for name, same := range map[string]bool{
-		"provider": old.Provider == c.Provider, "hubs": slices.Equal(old.Hubs, c.Hubs), "listen": slices.Equal(old.Listen, c.Listen),
+		"provider": old.Provider == c.Provider, "hubs": slices.Equal(old.Hubs, c.Hubs), "listen": slices.Equal(old.Listen, c.Listen), "announce": slices.Equal(old.Announce, c.Announce),
 		"status_addr": old.StatusAddr == c.StatusAddr, "metrics": old.Metrics == c.Metrics,
 		"slots": old.Slots == c.Slots, "share": old.Share == c.Share,
 	} {

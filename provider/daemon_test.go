@@ -295,7 +295,7 @@ func TestIdleRules(t *testing.T) {
 		}}, true},
 		{"somebody is there", []hardware.Activity{{GPUBusyPercent: -1, Session: hardware.Session{Known: true}}}, false},
 	} {
-		var g gate
+		g := gate{reach: ReachStatus{Path: PathDirect}}
 		for i, a := range c.seen {
 			g.sample(cfg.Idle, a, now.Add(-time.Duration(len(c.seen)-1-i)*time.Minute))
 		}

@@ -70,6 +70,7 @@ type Closing struct {
 
 // Courier is how the provider reaches hubs and is reached.
 type Courier interface {
+	Paths
 	// Hub connects to the hub at a multiaddr.
 	Hub(ctx context.Context, addr string) (hubv1connect.HubServiceClient, error)
 	// Addrs are the multiaddrs of this node, relayed ones included.

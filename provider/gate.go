@@ -21,6 +21,7 @@ type gate struct {
 	sampled  bool
 	// lastUse is when somebody was last seen at the machine.
 	lastUse time.Time
+	reach   ReachStatus
 }
 
 // inUse says whether a asks for the machine to be left alone, and why.
@@ -66,6 +67,9 @@ func (g *gate) offers(c Config, s schedule, now time.Time) (fallow.Reason, strin
 		return fallow.ReasonPaused, "the owner has paused lending"
 	case !s.open(now):
 		return fallow.ReasonPaused, "outside the hours of lending, which begin at " + s.next(now).Format("Mon 15:04 MST")
+	}
+	if reason, why := g.reach.reached(); reason != "" {
+		return reason, why
 	}
 	if !c.Idle.Only && !c.Idle.Pause {
 		return "", ""

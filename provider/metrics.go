@@ -68,6 +68,12 @@ func newMetrics(d *Daemon) *metrics {
 			return float64(s.Ceiling) / 1e6
 		}),
 		gauge("gas_speed", "Measured gas a second of one slot.", func() float64 { return float64(d.speed()) }),
+		gauge("reachable", "1 when a hub's dial reached this node, directly or through a relay.", func() float64 {
+			return oneIf(d.reach().Path == PathDirect || d.reach().Path == PathRelayed)
+		}),
+		gauge("reachable_direct", "1 when a hub's dial reached this node without a relay.", func() float64 { return oneIf(d.reach().Path == PathDirect) }),
+		moved(d, "direct", "in", func(t Traffic) uint64 { return t.DirectIn }), moved(d, "direct", "out", func(t Traffic) uint64 { return t.DirectOut }),
+		moved(d, "relayed", "in", func(t Traffic) uint64 { return t.RelayedIn }), moved(d, "relayed", "out", func(t Traffic) uint64 { return t.RelayedOut }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -80,6 +86,21 @@ func label(r fallow.Reason) string {
 		return string(r)
 	}
 	return "other"
+}
+
+// moved counts the bytes of requests and answers on one path.
+func moved(d *Daemon, path, way string, of func(Traffic) uint64) prometheus.CounterFunc {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "fallow_provider", Name: "bytes_total", Help: "Bytes of requests and answers, by path and way.",
+		ConstLabels: prometheus.Labels{"path": path, "way": way},
+	}, func() float64 { return float64(of(d.traffic())) })
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (d *Daemon) hubsUp() int {

@@ -43,6 +43,8 @@ type Status struct {
 	Standing      *StandingStatus       `json:"standing,omitempty"`
 	Hubs          []HubStatus           `json:"hubs"`
 	Addrs         []string              `json:"addrs"`
+	Reach         ReachStatus           `json:"reach"`
+	Traffic       Traffic               `json:"traffic"`
 	Earned        fallow.Pico           `json:"earned"`
 	Unredeemed    fallow.Pico           `json:"unredeemed"`
 	Unpaid        fallow.Pico           `json:"unpaid"`
@@ -101,6 +103,7 @@ func (d *Daemon) Status(ctx context.Context) (Status, error) {
 	if !seen.IsZero() {
 		s.BlockAgeMS = now.Sub(seen).Milliseconds()
 	}
+	s.Reach, s.Traffic = d.reach(), d.traffic()
 	s.Reason, s.Detail = d.gate.offers(c, sched, now)
 	s.Offering = s.Reason == ""
 	st, known := d.standing()

@@ -89,6 +89,11 @@ func (c *fakeCourier) Hub(context.Context, string) (hubv1connect.HubServiceClien
 }
 func (c *fakeCourier) Addrs() []string          { return []string{"/ip4/127.0.0.1/tcp/1"} }
 func (c *fakeCourier) Changed() <-chan struct{} { return c.never }
+func (c *fakeCourier) Traffic() Traffic         { return Traffic{} }
+func (c *fakeCourier) Reach(context.Context) Reach {
+	return Reach{Asked: 1, Answered: 1, Direct: c.Addrs()}
+}
+
 func (c *fakeCourier) Close() error {
 	c.server.CloseClientConnections()
 	c.server.Close()

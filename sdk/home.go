@@ -74,6 +74,9 @@ type Config struct {
 	// Engine runs WASM tasks: wazero, wazero-interpreter, or wasmtime where this
 	// build has it. Results are the same.
 	Engine string `toml:"engine" json:"engine"`
+	// Punch lets jobs open sockets beyond this machine, to meet a provider
+	// behind a NAT halfway, on networks that are elsewhere.
+	Punch bool `toml:"punch" json:"punch"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `toml:"log_level" json:"log_level"`
 	// LogFormat is text or json.
@@ -104,6 +107,7 @@ func Default() Config {
 		AnswerWait: Duration(300 * time.Millisecond),
 		Check:      "both",
 		Engine:     wasm.Wazero,
+		Punch:      true,
 		LogLevel:   "info",
 		LogFormat:  "text",
 	}

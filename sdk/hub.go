@@ -59,7 +59,7 @@ func (s HubSettings) Validate() error {
 	if len(s.Listen) == 0 || len(s.Listen) > 16 || len(s.Announce) > 16 {
 		return errors.New("listen: want 1 to 16 multiaddrs, and announce at most 16")
 	}
-	if !s.Open && leavesLoopback(s.Listen) {
+	if !s.Open && LeavesLoopback(s.Listen) {
 		return fmt.Errorf("listen = %q leaves this machine: say open = true (--open), or listen on /ip4/127.0.0.1", s.Listen)
 	}
 	if s.Status != "" {
@@ -119,8 +119,8 @@ func parseHub(b []byte) (HubSettings, error) {
 	return s, s.Validate()
 }
 
-// leavesLoopback says whether an address listens beyond this machine.
-func leavesLoopback(listen []string) bool {
+// LeavesLoopback says whether an address listens beyond this machine.
+func LeavesLoopback(listen []string) bool {
 	return slices.ContainsFunc(listen, func(a string) bool {
 		return !strings.HasPrefix(a, "/ip4/127.") && !strings.HasPrefix(a, "/ip6/::1/")
 	})
@@ -174,9 +174,13 @@ func ServeHub(ctx context.Context, h Home, log *slog.Logger) error {
 	defer func() { _ = host.Close() }()
 	mux := http.NewServeMux()
 	mux.Handle(server.Handler())
+	mux.Handle(p2p.ReachPath, host.ReachHandler())
 	if err := host.Serve(mux); err != nil {
 		return err
 	}
+	server.Metrics().MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "fallow_hub", Name: "relayed_bytes_total", Help: "Bytes carried between peers.",
+	}, func() float64 { return float64(host.Relayed()) }))
 	stop, err := ServeMetrics(ctx, s.Status, server.Metrics())
 	if err != nil {
 		return err

@@ -35,9 +35,16 @@ type ProviderSettings struct {
 	Bond        uint64 // whole FAL
 	ClaimWindow time.Duration
 	RedeemAge   time.Duration
-	Listen      []string
-	Status      string
+	// Listen is where peers come in. Empty is loopback, and every address once
+	// the home has joined a network that is elsewhere: what joining is for.
+	Listen   []string
+	Announce []string
+	Status   string
 }
+
+// openListen is where a provider of a network elsewhere listens: free ports,
+// on every address, without which no NAT can be met halfway.
+var openListen = []string{"/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"}
 
 // nodeKeyFile is where a machine's node key lies.
 func (h Home) nodeKeyFile() string { return filepath.Join(h.ProviderDir(), "node.key") }
@@ -84,8 +91,11 @@ func InitProvider(ctx context.Context, h Home, s ProviderSettings) (provider.Con
 			override(&c.Offers.ClaimWindow, provider.Duration(s.ClaimWindow))
 			override(&c.Redeem.Age, provider.Duration(s.RedeemAge))
 			override(&c.StatusAddr, s.Status)
+			c.Announce = s.Announce
 			if len(s.Listen) > 0 {
 				c.Listen = s.Listen
+			} else if n, err := h.Network(); err == nil && Elsewhere(n.Hubs) {
+				c.Listen = openListen
 			}
 		},
 	})
@@ -154,7 +164,8 @@ func ServeProvider(ctx context.Context, h Home, ring *keys.Ring, reload <-chan o
 	boxes.trace = trace.From(ctx)
 	listen := func(ctx context.Context, handler http.Handler) (provider.Courier, error) {
 		host, err := p2p.New(ctx, p2p.Config{
-			Identity: node.Private, Role: p2p.RoleProvider, Listen: config.Listen, Wildcard: leavesLoopback(config.Listen), Relays: config.Hubs, Log: log,
+			Identity: node.Private, Role: p2p.RoleProvider, Listen: config.Listen, Wildcard: LeavesLoopback(config.Listen), Relays: config.Hubs,
+			Announce: config.Announce, Bulk: []string{blob.PathPrefix}, Elsewhere: Elsewhere(config.Hubs), Log: log,
 		})
 		if err != nil {
 			return nil, err
@@ -224,6 +235,10 @@ func (h Home) waitForLedger(ctx context.Context, ring *keys.Ring, log *slog.Logg
 
 // courier is a host as the provider wants it.
 type courier struct{ *p2p.Host }
+
+func (c courier) Reach(ctx context.Context) provider.Reach { return provider.Reach(c.Host.Reach(ctx)) }
+
+func (c courier) Traffic() provider.Traffic { return provider.Traffic(c.Host.Traffic()) }
 
 func (c courier) Hub(ctx context.Context, addr string) (hubv1connect.HubServiceClient, error) {
 	return hub.Dial(ctx, c.Host, addr)

@@ -24,10 +24,13 @@ type Tenant struct {
 }
 
 // OpenTenant unlocks a home's account and makes it ready to rent.
-func OpenTenant(ctx context.Context, h Home, ring *keys.Ring, log *slog.Logger) (*Tenant, error) {
+func OpenTenant(ctx context.Context, h Home, ring *keys.Ring, log *slog.Logger, options ...TenantOption) (*Tenant, error) {
 	purse, err := h.OpenPurse(ctx, ring, log)
 	if err != nil {
 		return nil, err
+	}
+	for _, o := range options {
+		o(&purse.Config)
 	}
 	m, err := newMachine(h)
 	if err != nil {
@@ -37,7 +40,7 @@ func OpenTenant(ctx context.Context, h Home, ring *keys.Ring, log *slog.Logger) 
 	c, err := client.New(ctx, client.Config{
 		Home: string(h), ChainID: purse.Network.ChainID, Tenant: purse.Secret.Account(), Hubs: purse.Network.Hubs,
 		Check: formats.CheckWhere(purse.Config.Check), AnswerWait: time.Duration(purse.Config.AnswerWait),
-	}, client.Ports{Ledger: books, Books: books, Network: network{log, elsewhere(purse.Network.Hubs)}, Identity: purse.Secret, Machine: m, Trace: trace.From(ctx), Log: log})
+	}, client.Ports{Ledger: books, Books: books, Network: network{log, Elsewhere(purse.Network.Hubs), purse.Config.Punch}, Identity: purse.Secret, Machine: m, Trace: trace.From(ctx), Log: log})
 	if err != nil {
 		return nil, errors.Join(err, m.close(), purse.Close())
 	}
@@ -49,20 +52,27 @@ func (t *Tenant) Close() error {
 	return errors.Join(t.Client.Close(), t.machine.close(), t.Purse.Close())
 }
 
+// TenantOption changes how a tenant is opened.
+type TenantOption func(*Config)
+
+// RelayOnly keeps a tenant from opening sockets to meet providers halfway.
+func RelayOnly(c *Config) { c.Punch = false }
+
 // network opens identities on the network.
 type network struct {
 	log       *slog.Logger
 	elsewhere bool
+	punch     bool // a provider behind a NAT is met halfway
 }
 
-// elsewhere says whether the network is on other machines: a tenant of hubs on
+// Elsewhere says whether the network is on other machines: a tenant of hubs on
 // its own looks for providers there, too.
-func elsewhere(hubs []string) bool {
-	return len(hubs) > 0 && !slices.ContainsFunc(hubs, func(h string) bool { return !leavesLoopback([]string{h}) })
+func Elsewhere(hubs []string) bool {
+	return len(hubs) > 0 && !slices.ContainsFunc(hubs, func(h string) bool { return !LeavesLoopback([]string{h}) })
 }
 
 func (n network) Join(ctx context.Context, identity ed25519.PrivateKey) (client.Peer, error) {
-	h, err := p2p.New(ctx, p2p.Config{Identity: identity, Role: p2p.RoleTenant, Elsewhere: n.elsewhere, Log: n.log})
+	h, err := p2p.New(ctx, p2p.Config{Identity: identity, Role: p2p.RoleTenant, Elsewhere: n.elsewhere, Punch: n.elsewhere && n.punch, Log: n.log})
 	if err != nil {
 		return nil, err
 	}

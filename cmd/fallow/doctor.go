@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fallow.network/hardware"
+	"fallow.network/provider"
 	"fallow.network/runner/wasm"
 	"fallow.network/sdk"
 )
@@ -151,7 +152,35 @@ func diagnoseHome(ctx context.Context, h sdk.Home) []finding {
 		return all
 	}
 	add("network "+n.ChainID, "yes", fmt.Sprintf("height %d, %s ago", status.Height, status.Behind.Round(100e6)), "")
-	return all
+	return append(all, diagnoseReach(ctx, h, n)...)
+}
+
+// diagnoseReach tells how tenants come to this home's provider, if it has one.
+func diagnoseReach(ctx context.Context, h sdk.Home, n sdk.Network) []finding {
+	config, err := provider.LoadConfig(h.ProviderFile(), h.ProviderDir())
+	if err != nil {
+		return nil // it does not lend; provider start says what is wrong
+	}
+	const what = "reached by tenants"
+	if sdk.Elsewhere(n.Hubs) && !sdk.LeavesLoopback(config.Listen) {
+		return []finding{{what, "partly", "the provider listens on loopback, and the network is elsewhere: relays alone lead to it", `listen = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"] in ` + h.ProviderFile()}}
+	}
+	control, err := provider.Dial(h.ProviderDir())
+	if err != nil {
+		return []finding{{what, "partly", "not tested: the provider does not run", "fallow provider start"}}
+	}
+	s, err := control.Status(ctx)
+	if err != nil {
+		return []finding{{what, "no", firstLine(err), ""}}
+	}
+	switch s.Reach.Path {
+	case provider.PathDirect, provider.PathRelayed:
+		return []finding{{what, "yes", s.Reach.Text, ""}}
+	case provider.PathNone:
+		return []finding{{what, "no", s.Reach.Text, "let this machine reach the hubs, or forward a port to it and name it in announce (docs/network.md)"}}
+	default:
+		return []finding{{what, "partly", s.Reach.Text, ""}}
+	}
 }
 
 func firstLine(err error) string {

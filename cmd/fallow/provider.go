@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,7 @@ fallow provider grant).`,
 					row("lends", fmt.Sprintf("%s cores in %s, %s memory, %s disk", fmt.Sprint(config.Share.Cores), count(int(config.Slots), "slot"), config.Share.Memory, config.Share.Disk))
 					row("asks", fmt.Sprintf("%s credits for 1,000,000,000 gas, %s a task", perGiga(config.Prices.MegaGas), config.Prices.Task))
 					row("bond", fmt.Sprintf("%d FAL at the first start", config.Bond))
+					row("listens", strings.Join(config.Listen, ", "))
 					row("page", "http://"+config.StatusAddr)
 				})
 				fmt.Fprintln(w, "\nNext: fallow provider start")
@@ -92,7 +94,8 @@ fallow provider grant).`,
 	f.StringVar(&s.GasPrice, "gas-price", "", "`credits` for 1,000,000 gas")
 	f.StringVar(&s.TaskFee, "task-fee", "", "`credits` for each task")
 	f.Uint64Var(&s.Bond, "bond", 0, "`FAL` to lock at the first start")
-	f.StringSliceVar(&s.Listen, "listen", nil, "`multiaddrs` to listen on (default: loopback, free ports)")
+	f.StringSliceVar(&s.Listen, "listen", nil, "`multiaddrs` to listen on (default: free ports on loopback, on every address once a network elsewhere is joined)")
+	f.StringSliceVar(&s.Announce, "announce", nil, "further `multiaddrs` at which peers reach it, as a port that a router forwards")
 	f.StringVar(&s.Status, "status", "", "loopback `address` of the status page")
 	return c
 }
@@ -153,6 +156,7 @@ func newProviderStatusCommand(a *app) *cobra.Command {
 						state = "no offers: " + cmp.Or(s.Detail, s.Reason.Text())
 					}
 					row("state", state)
+					row("reach", s.Reach.Text)
 					row("up", time.Duration(s.UpSeconds)*time.Second)
 					row("lends", lends(s.Capacity))
 					row("asks", fmt.Sprintf("%s credits per Ggas, %s a task", perGiga(s.Prices.MegaGas), s.Prices.Task))

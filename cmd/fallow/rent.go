@@ -31,7 +31,7 @@ func (a *app) withTenant(ctx context.Context, do func(*sdk.Tenant) error) error 
 		return err
 	}
 	return a.traced(ctx, h, "tenant", a.logger(), func(ctx context.Context) error {
-		t, err := sdk.OpenTenant(ctx, h, ring, a.logger())
+		t, err := sdk.OpenTenant(ctx, h, ring, a.logger(), a.tenant...)
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ type runFlags struct {
 	deadline                 time.Duration
 	slots                    uint32
 	leases                   []uint
-	quiet, wait              bool
+	quiet, wait, punch       bool
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -75,6 +75,9 @@ show ID says a moment later. --wait waits for it.`,
 			if err := f.over(&options, job.Name); err != nil {
 				return err
 			}
+			if !f.punch {
+				a.tenant = append(a.tenant, sdk.RelayOnly)
+			}
 			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
 				id, err := t.Submit(c.Context(), job, client.Folder(filepath.Dir(args[0])), options)
 				if err != nil {
@@ -93,6 +96,7 @@ show ID says a moment later. --wait waits for it.`,
 	fl.StringVar(&f.rate, "check-rate", "", "how many: auto, always or never")
 	fl.UintSliceVar(&f.leases, "lease", nil, "run on leases that are open already (fallow lease open)")
 	fl.BoolVar(&f.wait, "wait", false, "wait until everything is settled on the ledger")
+	fl.BoolVar(&f.punch, "punch", true, "open a socket while a provider behind a NAT is met halfway; without, it is reached through a relay")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the bill alone")
 	return c
 }

@@ -23,6 +23,7 @@ type app struct {
 	json     bool
 	verbose  bool
 	traces   string
+	tenant   []sdk.TenantOption
 }
 
 // Groups of verbs, by who uses them.
