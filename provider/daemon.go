@@ -58,6 +58,7 @@ type Daemon struct {
 	cfg     Config
 	sched   schedule
 	leases  map[fallow.LeaseID]*lease
+	order   []*lease // by number; nil when one came or went
 	orphans map[fallow.LeaseID]bool
 	links   map[*link]bool
 	hubs    map[string]bool

@@ -143,7 +143,7 @@ func (d *Daemon) adopt(ctx context.Context, on settle.Lease) (*lease, error) {
 		d.mu.Unlock()
 		return other, nil
 	}
-	d.leases[on.ID] = l
+	d.leases[on.ID], d.order = l, nil
 	d.capacity.lease(l.id, l.offer, l.claim())
 	d.mu.Unlock()
 	wake(d.compare) // what it holds of the bond counts from now on
@@ -192,7 +192,7 @@ func (d *Daemon) resume(ctx context.Context) error {
 		if l.over != "" {
 			l.free()
 		}
-		d.leases[l.id] = l
+		d.leases[l.id], d.order = l, nil
 		d.capacity.lease(l.id, l.offer, l.claim())
 		d.log.InfoContext(ctx, "lease resumed from the journal", slog.Uint64("lease", uint64(l.id)),
 			slog.Int("receipts", l.done.n), slog.Int("tasks", len(l.pending)))
@@ -397,6 +397,7 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 	d.owes(ctx, l)
 	d.mu.Lock()
 	delete(d.leases, l.id)
+	d.order = nil
 	d.mu.Unlock()
 	d.capacity.end(l.id)
 	d.metrics.ended.WithLabelValues(label(reason)).Inc()
@@ -404,14 +405,18 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 	d.changed()
 }
 
-// all are the leases at hand, by number.
+// all are the leases at hand, by number; the list is for reading. It is made
+// anew when one comes or goes and not for each task, of which there are many
+// more.
 func (d *Daemon) all() []*lease {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	list := make([]*lease, 0, len(d.leases))
-	for _, l := range d.leases {
-		list = append(list, l)
+	if d.order == nil {
+		d.order = make([]*lease, 0, len(d.leases))
+		for _, l := range d.leases {
+			d.order = append(d.order, l)
+		}
+		slices.SortFunc(d.order, func(a, b *lease) int { return int(int64(a.id) - int64(b.id)) })
 	}
-	slices.SortFunc(list, func(a, b *lease) int { return int(int64(a.id) - int64(b.id)) })
-	return list
+	return d.order
 }
