@@ -105,6 +105,8 @@ type asked struct {
 	declines []decline
 	hubs     []string // that failed, with why
 	err      error
+	began    time.Time
+	ended    time.Time
 }
 
 // reply is one answer as it comes in.
@@ -118,7 +120,9 @@ type reply struct {
 // no longer once all have answered. The peer stays open; close it.
 func (c *Client) ask(ctx context.Context, q question, emit func(Event)) (a asked) {
 	ctx, span := c.trace.Begin(ctx, "job.ask")
+	began := time.Now()
 	defer func() {
+		a.began, a.ended = began, time.Now()
 		span.Int("fallow.offers", int64(len(a.offers))).Int("fallow.declined", int64(len(a.declines))).Done(a.err)
 	}()
 	nonce := make([]byte, 16)

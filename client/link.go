@@ -342,7 +342,11 @@ func (l *link) push(ctx context.Context, m *marketv1.Blob, wg *sync.WaitGroup, p
 		case <-ctx.Done():
 			return
 		}
+		began := time.Now()
 		err := l.moves.Push(ctx, l.base(), b.Digest, nil)
+		if err == nil {
+			l.tell(step{kind: stepInput, lease: l.lease.id, at: began, until: time.Now(), count: 1, bytes: b.Size})
+		}
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, blob.ErrFull) && errors.Is(err, blob.ErrRefused):

@@ -28,3 +28,6 @@ func (r *Reader) Outputs(ctx context.Context, id JobID) ([]Output, error) {
 
 // Bill makes up the bill of a job as it stands.
 func (r *Reader) Bill(ctx context.Context, id JobID) (*Bill, error) { return r.c.Bill(ctx, id) }
+
+// Life tells what a job went through so far.
+func (r *Reader) Life(ctx context.Context, id JobID) (*Life, error) { return r.c.Life(ctx, id) }

@@ -71,6 +71,7 @@ type run struct {
 	receipts map[attemptID]*held
 	results  map[uint32]result
 	fetching map[attemptID]bool
+	moves    map[fallow.LeaseID]moved
 	checks   map[attemptID]*check // by subject
 	active   map[uint32]*check    // by task
 	tests    int                  // own runs that are out
@@ -96,6 +97,7 @@ type station struct {
 	link     *link
 	stop     context.CancelFunc
 	joined   bool // a link was made
+	seen     bool // it has been up
 	up       bool
 	down     time.Time // since when it is not up
 	gone     bool      // its tasks went elsewhere
@@ -172,7 +174,7 @@ func newRun(c *Client, rec record, emit func(Event)) *run {
 		c: c, rec: rec, watch: emit, store: c.store, policy: verify.DefaultPolicy(), inbox: make(chan any, 256),
 		secret:   sha256.Sum256(append(append([]byte("fallow/coin/v1\x00"), c.coin...), rec.ID...)),
 		stations: map[fallow.LeaseID]*station{}, peers: map[string]Peer{}, may: map[fallow.Digest]bool{},
-		past: map[attemptID]*past{}, receipts: map[attemptID]*held{}, results: map[uint32]result{}, fetching: map[attemptID]bool{},
+		past: map[attemptID]*past{}, receipts: map[attemptID]*held{}, results: map[uint32]result{}, fetching: map[attemptID]bool{}, moves: map[fallow.LeaseID]moved{},
 		checks: map[attemptID]*check{}, active: map[uint32]*check{},
 		room: make(chan struct{}, c.config.OwnSlots), fetches: make(chan struct{}, 8),
 		wrong: map[fallow.Account]bool{}, refused: map[fallow.Account]string{}, raising: map[fallow.LeaseID]bool{},
@@ -217,6 +219,12 @@ func (r *run) run(ctx, after context.Context) error {
 		return err
 	}
 	r.work.run(r.c.tidy)
+	tell := r.emit
+	r.emit = func(e Event) {
+		r.noteEvent(inner, e)
+		tell(e)
+	}
+	r.note(inner, step{kind: stepRun})
 	err := r.recover(inner)
 	if err == nil {
 		err = r.loop(ctx, inner)
@@ -364,6 +372,8 @@ func (r *run) handle(ctx context.Context, m any) {
 		r.onRaised(ctx, m)
 	case notice:
 		r.emit(m.Event)
+	case step:
+		r.note(ctx, m)
 	}
 }
 

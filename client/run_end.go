@@ -43,8 +43,13 @@ func (r *run) settle(ctx, inner context.Context, cause error) error {
 		r.abandon(ctx, now)
 	}
 	r.lastVouchers(ctx, inner, now)
+	r.noteOutputs(ctx, now)
+	ending := time.Now()
+	r.note(ctx, step{kind: stepSettle, at: now, until: ending})
 	leave := state == StateDone && r.rec.Options.Leave
-	if err := errors.Join(r.close(ctx, reason, leave), r.fatal); err != nil {
+	closed := r.close(ctx, reason, leave)
+	r.note(ctx, step{kind: stepClose, at: ending, until: time.Now()})
+	if err := errors.Join(closed, r.fatal); err != nil {
 		// The job is as good as over, but its leases are not: say so, and
 		// leave it to be taken up again.
 		return errors.Join(cause, fmt.Errorf("job %s is not settled yet; go on with: fallow job resume %s: %w", r.rec.ID, r.rec.ID, err))
@@ -190,6 +195,8 @@ func (r *run) atTheEnd(ctx context.Context, m any) {
 		}
 	case notice:
 		r.emit(m.Event)
+	case step:
+		r.note(ctx, m)
 	case leased:
 		// Opened too late: closed with the rest.
 		if m.asked.peer != nil {

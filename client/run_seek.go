@@ -34,6 +34,8 @@ type leased struct {
 	opened []lease
 	stands map[fallow.Account]Standing
 	err    error
+	sent   time.Time // when offers went to the ledger; zero when none did
+	done   time.Time
 }
 
 // provide asks the market when there is too little to work with, and raises
@@ -213,13 +215,16 @@ func (r *run) seek(ctx context.Context, q question, w wish, free fallow.Credits,
 	if m.picks, m.err = choose(m.asked.offers, w); m.err != nil || len(m.picks) == 0 {
 		return m
 	}
+	m.sent = time.Now()
 	m.opened, m.err = r.c.open(ctx, r.rec.ID, m.picks, r.told)
+	m.done = time.Now()
 	return m
 }
 
 // onLeased takes new leases in.
 func (r *run) onLeased(ctx context.Context, m leased, now time.Time) {
 	r.asking = false
+	r.noteLeased(ctx, m)
 	for _, o := range m.asked.offers {
 		t := o.offer.Terms
 		r.emit(OfferSeen{

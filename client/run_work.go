@@ -22,6 +22,7 @@ type fetched struct {
 	signed market.Signed
 	r      receipt.Receipt
 	parcel parcel
+	took   time.Duration // to fetch the outputs; 0 when there were none
 	err    error
 }
 
@@ -79,8 +80,10 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 		case <-ctx.Done():
 			return
 		}
+		began := time.Now()
 		_, got := r.c.trace.Begin(span.In(ctx), "task.outputs")
 		f.parcel, f.err = r.shelf.fetch(ctx, moves, base, id, spare, rc, m.inline)
+		f.took = time.Since(began)
 		got.Int("fallow.files", int64(len(f.parcel.files))).Done(f.err)
 		r.tell(f)
 	})
@@ -89,6 +92,7 @@ func (r *run) onReceipt(ctx context.Context, m linkReceipt, now time.Time) {
 // onFetched makes a receipt count.
 func (r *run) onFetched(ctx context.Context, f fetched, now time.Time) {
 	delete(r.fetching, f.id)
+	r.noteFetched(f)
 	st := r.stations[f.id.lease]
 	if f.err != nil {
 		r.stop(r.shelf.drop(f.parcel))

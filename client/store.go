@@ -16,7 +16,7 @@ import (
 )
 
 // schemaVersion is the version of tenant.db; it is kept in user_version.
-const schemaVersion = 1
+const schemaVersion = 2
 
 const schema = `
 CREATE TABLE jobs (
@@ -151,7 +151,12 @@ func (s *store) migrate(ctx context.Context) error {
 		case version > schemaVersion:
 			return fmt.Errorf("it is of a later version (%d): upgrade fallow", version)
 		}
-		if err := w.exec(schema); err != nil {
+		if version == 0 {
+			if err := w.exec(schema); err != nil {
+				return err
+			}
+		}
+		if err := w.exec(stepSchema); err != nil {
 			return err
 		}
 		return w.exec(fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion))

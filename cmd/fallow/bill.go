@@ -21,6 +21,8 @@ type jobReport struct {
 	*client.Bill
 	OnChain *sdk.OnChain   `json:"on_chain,omitempty"`
 	Made    collect.Report `json:"made"`
+	// Life is what the job went through; job show tells it.
+	Life *client.Life `json:"life,omitempty"`
 	// Unknown says why the ledger was not asked.
 	Unknown string `json:"on_chain_unknown,omitempty"`
 	// Left says that it was not to be waited for.
@@ -48,10 +50,10 @@ func (r jobReport) print(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	for _, f := range made.Files {
-		fmt.Fprintf(w, "  %s (%s)\n", f.Path, size(uint64(f.Bytes)))
+		fmt.Fprintf(w, "  %s (%s)\n", clean(f.Path), size(uint64(f.Bytes)))
 	}
 	for _, n := range made.Notes {
-		fmt.Fprintf(w, "  note: %s\n", n)
+		fmt.Fprintf(w, "  note: %s\n", clean(n))
 	}
 
 	if len(b.Providers) == 0 {

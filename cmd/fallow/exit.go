@@ -92,7 +92,7 @@ func report(cmd *cobra.Command, err error) int {
 		return exitOK.code
 	}
 	e := exitOf(err)
-	w := cmd.ErrOrStderr()
+	w := plain{cmd.ErrOrStderr()}
 	fmt.Fprintf(w, "fallow: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  "))
 	hint := ""
 	if f, ok := errors.AsType[*failure](err); ok {

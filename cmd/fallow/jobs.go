@@ -120,8 +120,12 @@ func (a *app) jobIDs(c *cobra.Command, args []string, _ string) ([]string, cobra
 
 func newJobCommand(a *app) *cobra.Command {
 	show := &cobra.Command{
-		Use:               "show JOB",
-		Short:             "Show a job and its bill",
+		Use:   "show JOB",
+		Short: "Show a job: its bill, and in words where its time and money went",
+		Long: `Show a job: its bill, and in words where its time and money went: what the
+market answered, the blocks that were waited for, inputs and outputs, runs,
+checks, retries and lost providers. All but what the ledger says comes from
+this home's own records, so it works while the network is away.`,
 		Example:           `  fallow job show film-3f9a01`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.jobIDs,
@@ -132,6 +136,9 @@ func newJobCommand(a *app) *cobra.Command {
 					return err
 				}
 				report := jobReport{Bill: b}
+				if report.Life, err = s.Life(c.Context(), client.JobID(args[0])); err != nil {
+					return err
+				}
 				if ledger, done, err := a.onlooker(c.Context()); err != nil {
 					report.Unknown = firstLine(err)
 				} else {
@@ -140,6 +147,7 @@ func newJobCommand(a *app) *cobra.Command {
 				}
 				return a.print(report, func(w io.Writer) {
 					report.print(w)
+					printLife(w, report.Life, b, a.width())
 					if b.Reason != "" {
 						fmt.Fprintf(w, "\n%s\n", b.Reason)
 					}

@@ -192,7 +192,7 @@ default every hub of the network that this home has joined.`,
 					"demands": s.GetDemands(), "answers": s.GetAnswers(), "refused": s.GetRefused(),
 				})
 				if !a.json {
-					fmt.Fprintf(a.out, "%s\n  %s, %s, %s, %d refused\n", addr,
+					fmt.Fprintf(plain{a.out}, "%s\n  %s, %s, %s, %d refused\n", addr,
 						count(int(s.GetProviders()), "provider"), count(int(s.GetDemands()), "demand"), count(int(s.GetAnswers()), "answer"), s.GetRefused())
 				}
 			}

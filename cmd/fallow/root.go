@@ -220,7 +220,7 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}
-	text(a.out)
+	text(plain{a.out})
 	return nil
 }
 
@@ -240,7 +240,7 @@ func table(w io.Writer, rows func(row func(cells ...any))) {
 			if i > 0 {
 				fmt.Fprint(t, "\t")
 			}
-			fmt.Fprint(t, c)
+			fmt.Fprint(t, clean(fmt.Sprint(c)))
 		}
 		fmt.Fprintln(t)
 	})

@@ -93,7 +93,7 @@ func (a *app) runUp(ctx context.Context, config local.Config) error {
 	begun := time.Now()
 	events := func(party, what string) {
 		if !a.json {
-			fmt.Fprintf(a.out, "%6.1fs  %-12s %s\n", time.Since(begun).Seconds(), party, what)
+			fmt.Fprintf(plain{a.out}, "%6.1fs  %-12s %s\n", time.Since(begun).Seconds(), party, what)
 		}
 	}
 	var printed error

@@ -73,7 +73,7 @@ func (w *watch) seat(lease fallow.LeaseID) *seat {
 // take takes an event and returns the line that tells of it, or nothing for
 // what only moves a number.
 func (w *watch) take(e client.Event, now time.Time) string {
-	line := w.tell(e, now)
+	line := clean(w.tell(e, now))
 	if line != "" {
 		w.last = append(w.last, line)
 		if len(w.last) > w.lines {
@@ -98,9 +98,11 @@ func (w *watch) tell(e client.Event, now time.Time) string {
 		}
 		return fmt.Sprintf("asked %s and %s directly for %s", count(e.Hubs, "hub"), count(e.Providers, "provider"), count(e.Tasks, "task"))
 	case client.OfferSeen:
+		e.Region, e.Provider = clean(e.Region), fallow.Account(clean(string(e.Provider)))
 		w.offers = append(w.offers, e)
 		return fmt.Sprintf("offer of %s in %s: %s credits per Ggas, %s, %s, score %s", short(e.Provider), e.Latency.Round(time.Millisecond), perGiga(e.GasPrice), count(int(e.Slots), "slot"), e.Region, e.Score)
 	case client.Declined:
+		e.Provider, e.Reason, e.Detail = fallow.Account(clean(string(e.Provider))), fallow.Reason(clean(string(e.Reason))), clean(e.Detail)
 		w.decline = append(w.decline, e)
 		return fmt.Sprintf("%s makes no offer: %s", short(e.Provider), because(e.Reason, e.Detail))
 	case client.CheckChosen:
@@ -131,12 +133,12 @@ func (w *watch) tellWork(e client.Event, now time.Time) string {
 	switch e := e.(type) {
 	case client.LeaseOpened:
 		s := w.seat(e.Lease)
-		s.provider, s.slots = e.Provider, e.Slots
+		s.provider, s.slots = fallow.Account(clean(string(e.Provider))), e.Slots
 		return fmt.Sprintf("lease %d with %s: %s credits reserved, %s", e.Lease, short(e.Provider), e.Reserve, count(int(e.Slots), "slot"))
 	case client.LeaseSkipped:
 		return fmt.Sprintf("no lease with %s: %s", short(e.Provider), e.Reason.Text())
 	case client.LeaseEnded:
-		w.seat(e.Lease).ended = e.Reason
+		w.seat(e.Lease).ended = fallow.Reason(clean(string(e.Reason)))
 		return fmt.Sprintf("lease %d ended: %s, %s credits paid", e.Lease, e.Reason.Text(), e.Paid)
 	case client.ProviderLost:
 		s := w.seat(e.Lease)
