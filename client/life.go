@@ -22,7 +22,8 @@ type Life struct {
 	Providers []LifeProvider `json:"providers"`
 	// Slowest is the task that took longest; nil without a result.
 	Slowest *LifeTask `json:"slowest"`
-	// Tries are attempts without a result, by provider and reason.
+	// Tries are attempts without a result, by provider and reason; a straggler's
+	// was done by another first.
 	Tries []LifeTry `json:"tries"`
 	Money LifeMoney `json:"money"`
 	// CheckTime is what checks on this machine took.
@@ -42,7 +43,7 @@ const (
 	PhaseWork   = "work"   // until the last result
 	PhaseCheck  = "check"  // checks after the last result
 	PhaseSettle = "settle" // last vouchers and releases
-	PhaseClose  = "close"  // until the block that closed the leases
+	PhaseClose  = "close"  // until the ledger was told of the end of the leases
 )
 
 // Phase is a part of the job's time.
@@ -92,10 +93,11 @@ type LifeProvider struct {
 	Charged     fallow.Pico    `json:"charged"`
 	Paid        fallow.Pico    `json:"paid"`
 	Reserve     fallow.Credits `json:"reserve_ucredit"`
-	Losses      int            `json:"losses"` // broken connections
-	Gone        bool           `json:"gone"`   // its tasks went elsewhere
-	Detail      string         `json:"detail"` // how the last connection broke
-	Reason      fallow.Reason  `json:"reason"` // why the lease ended
+	Losses      int            `json:"losses"`    // broken connections
+	Gone        bool           `json:"gone"`      // it did not come back
+	Elsewhere   int            `json:"elsewhere"` // attempts that others did in its place
+	Detail      string         `json:"detail"`    // how the last connection broke
+	Reason      fallow.Reason  `json:"reason"`    // why the lease ended
 	Opened      time.Duration  `json:"opened_ns"`
 	Ended       time.Duration  `json:"ended_ns"`
 }
@@ -140,7 +142,7 @@ type LifeMoney struct {
 	Refused fallow.Pico `json:"refused"`
 	Paid    fallow.Pico `json:"paid"`
 	// Reserved is what leases held of the escrow at most, and Back what of it
-	// came back.
+	// comes back.
 	Reserved fallow.Credits `json:"reserved_ucredit"`
 	Back     fallow.Pico    `json:"back"`
 	Fees     uint64         `json:"fees_ufal"`
@@ -317,8 +319,13 @@ func (l *Life) providers(v lived) {
 		}
 	}
 	for _, a := range v.attempts {
-		if p := by[a.lease]; p != nil && a.state == attemptFailed {
+		p := by[a.lease]
+		switch {
+		case p == nil:
+		case a.state == attemptFailed && a.reason != fallow.ReasonProviderGone:
 			p.Failed++
+		case a.state == attemptFailed, a.state == attemptCancelled && a.reason == fallow.ReasonStraggler:
+			p.Elsewhere++
 		}
 	}
 	for _, t := range v.steps {
@@ -335,10 +342,8 @@ func (l *Life) providers(v lived) {
 			p.Vouchers += t.count
 		case stepLost:
 			p.Losses++
-			p.Detail = t.detail
-		case stepGone:
-			p.Gone = true
-		case stepBack:
+			p.Detail, p.Gone = t.detail, true
+		case stepUp:
 			p.Gone = false
 		}
 	}
@@ -354,7 +359,7 @@ func (l *Life) tries(v lived) {
 	}
 	counts := map[LifeTry]int{}
 	for _, a := range v.attempts {
-		if a.state == attemptFailed {
+		if a.state == attemptFailed || a.state == attemptCancelled {
 			counts[LifeTry{Provider: of[a.lease], Reason: a.reason}]++
 		}
 	}

@@ -135,7 +135,7 @@ func (l *Life) money(v lived) {
 		}
 		m.Reserved += x.reserve
 		for _, b := range v.bill.Providers {
-			if b.Lease != x.id || x.state != leaseClosed {
+			if b.Lease != x.id || x.state != leaseClosed && x.state != leaseClosing {
 				continue
 			}
 			if back, err := x.reserve.Pico().Sub(b.Paid); err == nil {

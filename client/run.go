@@ -97,7 +97,6 @@ type station struct {
 	link     *link
 	stop     context.CancelFunc
 	joined   bool // a link was made
-	seen     bool // it has been up
 	up       bool
 	down     time.Time // since when it is not up
 	gone     bool      // its tasks went elsewhere

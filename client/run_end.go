@@ -189,6 +189,7 @@ func (r *run) atTheEnd(ctx context.Context, m any) {
 	case linkUp:
 		if st := r.stations[m.lease]; st != nil {
 			st.up, st.gone = true, false
+			r.note(ctx, step{kind: stepUp, lease: m.lease})
 			if err := r.agree(st, m.voucher); err == nil && !st.shared {
 				st.link.send(&nodev1.WorkRequest{Finish: true})
 			}

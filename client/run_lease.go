@@ -63,10 +63,7 @@ func (r *run) onUp(ctx context.Context, m linkUp, now time.Time) {
 		return
 	}
 	back := st.gone
-	if !st.seen {
-		st.seen = true
-		r.note(ctx, step{kind: stepUp, lease: m.lease, at: now})
-	}
+	r.note(ctx, step{kind: stepUp, lease: m.lease, at: now})
 	st.up, st.gone, st.waiting = true, false, time.Time{}
 	if err := r.agree(st, m.voucher); err != nil {
 		r.onEnding(ctx, m.lease, fallow.ReasonSignature, firstLine(err), now)

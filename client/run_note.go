@@ -28,6 +28,9 @@ func (r *run) noteEvent(ctx context.Context, e Event) {
 	case LeaseSkipped:
 		r.note(ctx, step{kind: stepSkip, provider: e.Provider, reason: e.Reason})
 	case ProviderLost:
+		if r.rec.State == StateSettling {
+			return // it has said all, and leaves
+		}
 		kind := stepLost
 		if e.Gone {
 			kind = stepGone

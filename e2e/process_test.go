@@ -70,7 +70,7 @@ func launch(ts *testscript.TestScript, args ...string) (*process, error) {
 	}
 	cmd := exec.Command(filepath.Join(root, "build", bin), args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME", trace.Variable} {
+	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME", "COLUMNS", trace.Variable} {
 		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

@@ -162,7 +162,7 @@ func phaseText(name string, l *client.Life, b *client.Bill) string {
 	case client.PhaseSettle:
 		return "signed the last vouchers; providers signed releases"
 	case client.PhaseClose:
-		return "waited for the block that closed the leases"
+		return "brought the ends of the leases to the ledger"
 	default:
 		return ""
 	}
@@ -212,7 +212,7 @@ func (t lifeText) money(l *client.Life, b *client.Bill) {
 	}
 	t.line("fees        ", "%s FAL for %s", ledgerTokens(m.Fees), count(len(b.Transactions), "transaction"))
 	if m.Reserved > 0 {
-		t.line("escrow      ", "%s credits were reserved, %s came back", m.Reserved, credits(m.Back))
+		t.line("escrow      ", "%s credits were reserved, %s of it come back", m.Reserved, credits(m.Back))
 	}
 }
 
@@ -234,12 +234,15 @@ func providerText(p client.LifeProvider) string {
 	if p.Outputs > 0 {
 		say("outputs: %s, %s in %s", count(p.Outputs, "file"), size(p.OutputBytes), lasted(p.OutputTime))
 	}
+	if p.Elsewhere > 0 {
+		say("%s went elsewhere", count(p.Elsewhere, "task"))
+	}
 	if p.Failed > 0 {
 		say("%s without a result", count(p.Failed, "attempt"))
 	}
 	switch {
 	case p.Gone:
-		say("it was lost (%s) and did not come back: its tasks went elsewhere", p.Detail)
+		say("it was lost (%s) and did not come back", p.Detail)
 	case p.Losses > 0:
 		say("its connection broke %s and came back (%s)", count(p.Losses, "time"), p.Detail)
 	}
@@ -313,7 +316,7 @@ func momentText(m client.Moment) string {
 	case "settle":
 		return fmt.Sprintf("signed the last vouchers and took releases in %s", lasted(m.Took))
 	case "close":
-		return fmt.Sprintf("waited %s for the block that closed the leases", lasted(m.Took))
+		return fmt.Sprintf("brought the ends of the leases to the ledger in %s", lasted(m.Took))
 	default:
 		return m.Kind
 	}
