@@ -41,13 +41,13 @@ const (
 // desk answers demands: each once, whichever way it comes.
 type desk struct {
 	once   singleflight.Group
+	limits limits        // by tenant and by peer
 	asking chan struct{} // a token for each escrow that is being looked up
 	// strangers bounds how often escrows are looked up of whom nothing is known.
 	strangers *rate.Limiter
 
 	mu       sync.Mutex
 	answers  map[fallow.Digest]sealed
-	limits   map[string]*rate.Limiter // by tenant and by peer
 	escrows  map[fallow.Account]escrow
 	declines []DeclineRecord // newest last
 	counts   map[fallow.Reason]int
@@ -69,7 +69,7 @@ type DeclineRecord struct {
 }
 
 func newDesk() *desk {
-	return &desk{asking: make(chan struct{}, maxAsking), strangers: rate.NewLimiter(strangersRate, 2*strangersRate), answers: map[fallow.Digest]sealed{}, limits: map[string]*rate.Limiter{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
+	return &desk{asking: make(chan struct{}, maxAsking), strangers: rate.NewLimiter(strangersRate, 2*strangersRate), answers: map[fallow.Digest]sealed{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
 }
 
 // answer opens a demand and seals what this provider says to it. An error
@@ -148,30 +148,9 @@ func (d *Daemon) addrs() []string {
 // offer decides, holds the capacity, signs, and writes the offer down.
 func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand market.Demand) (market.Signed, *Decline) {
 	now := d.now()
-	height, seen := d.head()
-	// The key has signed; the tenant is only what it says.
-	if !d.desk.allow(string(wire.Address(demand.ClientKey)), c.Offers.PerSecond, now) {
-		return market.Signed{}, decline(fallow.ReasonRateLimited, "at most %v demands a second are answered", c.Offers.PerSecond)
-	}
-	s, no := d.situation(ctx, c, demand, now)
+	o, held, no := bargain(ctx, outside{d}, c, memory{d.capacity, &d.desk.limits, &d.debts}, id, demand, now)
 	if no != nil {
 		return market.Signed{}, no
-	}
-	terms, no := c.decide(demand, s)
-	if no != nil {
-		return market.Signed{}, no
-	}
-	standing, ok := d.standing()
-	switch {
-	case height == 0 || now.Sub(seen) > staleHead || !ok:
-		return market.Signed{}, decline(fallow.ReasonChainAway, "the ledger is out of this provider's reach; offers begin again with the next block")
-	case standing.Epoch == 0:
-		return market.Signed{}, decline(fallow.ReasonKeyEpoch, "this node's key is not registered on the ledger yet")
-	}
-	o := market.Offer{
-		Demand: id, Tenant: demand.Tenant, Provider: c.Provider, NodeKey: d.node, KeyEpoch: standing.Epoch,
-		Kind: demand.Kind, Workload: demand.Workload, Terms: terms,
-		LastHeight: height + fallow.Height(c.Offers.HoldBlocks), Profile: demand.Profile,
 	}
 	if _, err := rand.Read(o.Nonce[:]); err != nil {
 		return market.Signed{}, decline(fallow.ReasonAborted, "no randomness for a nonce")
@@ -182,13 +161,11 @@ func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand m
 		return market.Signed{}, decline(fallow.ReasonUnsupported, "the terms configured here are out of the market's bounds")
 	}
 	signed := wire.Sign(d.deps.NodeKey, market.SignsOffer, d.deps.ChainID, message)
-	until := now.Add(time.Duration(c.Offers.HoldTime))
-	held := claim{tenant: o.Tenant, slot: terms.Slot, slots: terms.Slots, reserve: terms.MaxReserve, lastHeight: o.LastHeight, until: until}
 	if !d.capacity.hold(signed.ID(), held) {
 		return market.Signed{}, decline(fallow.ReasonNoCapacity, "another demand was faster")
 	}
 	fault.Point("provider/offer-held")
-	err = d.journal.addOffer(ctx, offered{id: signed.ID(), demand: id, offer: o, session: demand.SessionKey, signed: signed, until: until})
+	err = d.journal.addOffer(ctx, offered{id: signed.ID(), demand: id, offer: o, session: demand.SessionKey, signed: signed, until: held.until})
 	if err == nil {
 		fault.Point("provider/offer-written")
 		return signed, nil
@@ -197,7 +174,7 @@ func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand m
 	if errors.Is(err, errKnown) {
 		// Answered before a restart: the same offer again, as it still stands.
 		old, ok, err := d.journal.offerFor(ctx, id)
-		if err == nil && ok && old.offer.LastHeight > height {
+		if err == nil && ok && old.offer.LastHeight > o.LastHeight-fallow.Height(c.Offers.HoldBlocks) {
 			return old.signed, nil
 		}
 		return market.Signed{}, decline(fallow.ReasonExpired, "the offer made for this demand has ended")
@@ -206,53 +183,46 @@ func (d *Daemon) offer(ctx context.Context, c Config, id fallow.Digest, demand m
 	return market.Signed{}, decline(fallow.ReasonDiskFull, "the provider's journal can't be written")
 }
 
-// situation gathers what the policy looks at. What would be declined anyway
-// asks nothing of the ledger.
-func (d *Daemon) situation(ctx context.Context, c Config, demand market.Demand, now time.Time) (situation, *Decline) {
-	_, sched := d.config()
-	s := situation{now: fallow.Time(unixMS(now)), me: c.Provider, total: d.capacity.usage().Slots, speed: d.speed()}
-	s.gate, s.detail = d.gate.offers(c, sched, now)
-	s.owed = d.debts.owed(demand.Tenant, now)
-	s.book = d.capacity.look(demand.Tenant, normal(demand.Slot))
-	if no := c.matches(demand, s); no != nil || s.gate != "" || !s.book.fits || s.book.free == 0 {
-		return s, no
-	}
-	if !d.desk.knows(demand.Tenant) && !d.desk.strangers.AllowN(now, 1) {
-		return s, decline(fallow.ReasonRateLimited, "too many tenants that are not known here ask at once; ask again in a moment")
-	}
-	account, err := d.escrow(ctx, demand.Tenant, now)
-	if err != nil {
-		return s, decline(fallow.ReasonChainAway, "the tenant's escrow can't be looked up: the ledger is out of reach")
-	}
-	if !d.acts(account, demand) {
-		return s, decline(fallow.ReasonClientKey, "the key that signed the demand does not act for %s", demand.Tenant)
-	}
-	s.free = account.Free
-	if s.offers, s.taken, err = d.journal.rate(ctx, demand.Tenant); err != nil {
-		d.log.WarnContext(ctx, "a tenant's habits could not be read", slog.Any("error", err))
-	}
-	standing, ok := d.standing()
-	if !ok {
-		return s, decline(fallow.ReasonChainAway, "this provider's own standing is not known yet: the ledger is out of reach")
-	}
-	s.ceiling, s.exposure = standing.Ceiling, standing.Exposure
-	return s, nil
+// outside is the daemon's side of a bargain.
+type outside struct{ d *Daemon }
+
+// Gate says why no work is taken at all.
+func (o outside) Gate(now time.Time) (fallow.Reason, string) {
+	c, sched := o.d.config()
+	return o.d.gate.offers(c, sched, now)
 }
 
-// acts says whether the key of a demand is the tenant's or registered by it.
-func (d *Daemon) acts(a settle.Account, demand market.Demand) bool {
-	address := wire.Address(demand.ClientKey)
-	if address == demand.Tenant {
-		return true
-	}
-	height, _ := d.head()
-	for _, k := range a.Keys {
-		if k.Address == address {
-			return k.Expires >= height && k.Spent < k.Limit
-		}
-	}
-	return false
+// Escrow is the tenant's account.
+func (o outside) Escrow(ctx context.Context, tenant fallow.Account, now time.Time) (settle.Account, error) {
+	return o.d.escrow(ctx, tenant, now)
 }
+
+// Known says whether more of a tenant than its name is known, or another
+// stranger may be looked up now.
+func (o outside) Known(tenant fallow.Account, now time.Time) bool {
+	return o.d.desk.knows(tenant) || o.d.desk.strangers.AllowN(now, 1)
+}
+
+// Habit is how many slots a tenant was offered and how many it took.
+func (o outside) Habit(ctx context.Context, tenant fallow.Account) (offers, taken uint64) {
+	offers, taken, err := o.d.journal.rate(ctx, tenant)
+	if err != nil {
+		o.d.log.WarnContext(ctx, "a tenant's habits could not be read", slog.Any("error", err))
+	}
+	return offers, taken
+}
+
+// Standing is what the ledger thinks of this node.
+func (o outside) Standing() (Standing, bool) { return o.d.standing() }
+
+// Head is the latest block, and when it was seen.
+func (o outside) Head() (fallow.Height, time.Time) { return o.d.head() }
+
+// Node is this node's key.
+func (o outside) Node() fallow.Key { return o.d.node }
+
+// Speed is the measured gas a second of one slot.
+func (o outside) Speed() uint64 { return o.d.speed() }
 
 // escrow is the tenant's account, at most a moment old while the ledger
 // answers, and a minute while it does not.
@@ -325,20 +295,7 @@ func (k *desk) keep(id fallow.Digest, a sealed) {
 }
 
 func (k *desk) allow(who string, perSecond float64, now time.Time) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	l := k.limits[who]
-	if l == nil {
-		if len(k.limits) >= maxTenants {
-			dropOne(k.limits)
-		}
-		l = rate.NewLimiter(rate.Limit(perSecond), max(1, int(2*perSecond)))
-		k.limits[who] = l
-	}
-	if l.Limit() != rate.Limit(perSecond) {
-		l.SetLimitAt(now, rate.Limit(perSecond))
-	}
-	return l.AllowN(now, 1)
+	return k.limits.allow(who, perSecond, now)
 }
 
 // declined keeps a decline for people.

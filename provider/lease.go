@@ -14,7 +14,6 @@ import (
 	nodev1 "fallow.network/api/node"
 	"fallow.network/blob"
 	"fallow.network/fault"
-	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/settle"
 	"fallow.network/wire"
@@ -29,25 +28,18 @@ const (
 // lease is a lease as it runs here. What is in it stands in the journal too,
 // or comes again from the tenant or the ledger.
 type lease struct {
-	id      fallow.LeaseID
 	offer   fallow.Digest
 	tenant  fallow.Account
 	session fallow.Key
-	terms   market.Terms
 	opened  time.Time
 
 	mu sync.Mutex
-	// over is why the lease takes no more work; empty while it does.
-	over     fallow.Reason
-	halting  int                    // work that ends is being waited for
-	closing  bool                   // on the ledger
-	left     bool                   // the ledger took this provider's own close, which ends a lease at once
-	release  market.Signed          // not yet on the ledger; empty when there is none
-	deadline time.Time              // end of the claim window, once closing
-	blobs    map[fallow.Digest]bool // that the tenant may read
-	pinned   map[fallow.Digest]bool
-	put      uint64                   // bytes that it has put and is putting
-	putting  map[fallow.Digest]uint64 // bytes of what is not whole yet
+	tab
+	halting int                    // work that ends is being waited for
+	blobs   map[fallow.Digest]bool // that the tenant may read
+	pinned  map[fallow.Digest]bool
+	put     uint64                   // bytes that it has put and is putting
+	putting map[fallow.Digest]uint64 // bytes of what is not whole yet
 
 	tasks        map[attempt]*task
 	pending      []*task
@@ -55,16 +47,7 @@ type lease struct {
 	running      int
 	done         done // attempts that have receipts
 	seq          uint32
-	charged      fallow.Pico // by receipts
-	unsigned     fallow.Pico // by results whose receipts are on their way to the disk
 	gas          fallow.Gas
-	voucher      market.Signed
-	paid         fallow.Pico // the voucher's amount
-	vouched      uint32      // receipts under the voucher
-	redeemed     fallow.Pico
-	since        time.Time // of the oldest word that is worth more than redeemed
-	funded       fallow.Credits
-	lastWord     time.Time
 	link         *link
 	told         bool // that work waits for a voucher
 
@@ -72,8 +55,6 @@ type lease struct {
 	boxMu sync.Mutex // held while the sandbox starts or ends
 
 	words sync.Mutex // held, before mu, while a voucher is taken or the reserve released
-	freed bool       // a release of all but owed is signed
-	owed  fallow.Pico
 
 	wg sync.WaitGroup // of tasks that run
 }
@@ -98,9 +79,9 @@ var errUnknownOffer = errors.New("no such offer was made from this home")
 // newLease makes the running side of a journal's lease.
 func newLease(r record, o offered, now time.Time) *lease {
 	l := &lease{
-		id: r.id, offer: r.offer, tenant: r.tenant, session: r.session, terms: o.offer.Terms, opened: r.opened,
+		offer: r.offer, tenant: r.tenant, session: r.session, opened: r.opened,
 		tasks: map[attempt]*task{}, blobs: map[fallow.Digest]bool{}, putting: map[fallow.Digest]uint64{}, pinned: map[fallow.Digest]bool{},
-		voucher: r.voucher, paid: r.amount, vouched: r.receipts, redeemed: r.redeemed, lastWord: now,
+		tab: tab{id: r.id, terms: o.offer.Terms, voucher: r.voucher, paid: r.amount, vouched: r.receipts, redeemed: r.redeemed, lastWord: now},
 	}
 	if r.amount.Cmp(r.redeemed) > 0 {
 		// How much of the claim window passed while this daemon was away is
@@ -268,10 +249,8 @@ func (d *Daemon) newTask(l *lease, m *nodev1.Task) (*task, *Failure) {
 	if most := d.slotDisk(l); job.Limits.Output > most || job.Limits.Scratch > most-job.Limits.Output {
 		return nil, &Failure{fallow.ReasonTooLarge, fmt.Sprintf("the task may write %d bytes of output and %d of scratch, and a slot of this lease has %d", job.Limits.Output, job.Limits.Scratch, most)}
 	}
-	// What is not paid is at most what the ceiling lets start, so one task
-	// must not come to more.
-	if most, err := receipt.Charge(l.terms, job.Limits.Gas); err != nil || most.Cmp(l.terms.UnpaidCeiling.Pico()) > 0 {
-		return nil, &Failure{fallow.ReasonUnsupported, fmt.Sprintf("the task may come to %s credits, and at most %s are worked ahead of payment here: lower its gas limit", most, l.terms.UnpaidCeiling)}
+	if no := l.tooDear(job.Limits.Gas); no != nil {
+		return nil, &Failure{no.Reason, no.Detail}
 	}
 	t := &task{
 		at: attempt{m.GetTask(), m.GetAttempt()}, job: job, input: receipt.InputDigest(job),
@@ -308,32 +287,6 @@ func (d *Daemon) slotDisk(l *lease) uint64 {
 
 // maxWall bounds the wall-clock limit of one task.
 const maxWall = 7 * 24 * time.Hour
-
-// unpaid is what results come to beyond the voucher; the lock is held. What
-// a voucher names beyond the lease's reserve is worth nothing yet.
-func (l *lease) unpaid() fallow.Pico {
-	paid := l.paid
-	if f := l.funded.Pico(); paid.Cmp(f) > 0 {
-		paid = f
-	}
-	u, err := sum(l.charged, l.unsigned).Sub(paid)
-	if err != nil {
-		return fallow.Pico{}
-	}
-	return u
-}
-
-// free bounds what can still be paid by what is owed, for a release; the lock
-// is held, and nothing runs.
-func (l *lease) free() {
-	if l.freed {
-		return
-	}
-	l.freed, l.owed = true, l.charged
-	if l.paid.Cmp(l.owed) > 0 {
-		l.owed = l.paid
-	}
-}
 
 // stop ends all work of a lease for good, waits for it and frees its
 // capacity. What it still owes or is owed goes on. last, which may be nil, is

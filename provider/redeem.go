@@ -92,16 +92,14 @@ func (d *Daemon) due() (lot, time.Duration) {
 			l.mu.Unlock()
 			continue // it wakes us when it is done
 		}
-		worth, _ := l.paid.Sub(l.redeemed) // nothing when it does not
-		if !worth.IsZero() {
+		if worth, now, after := l.claims(c.Redeem, now); !worth.IsZero() {
 			out.vouched = append(out.vouched, l)
 			out.amounts = append(out.amounts, l.paid)
 			out.s.Vouchers = append(out.s.Vouchers, l.voucher)
-			left := ripe(time.Duration(c.Redeem.Age), worth, l.redeemed) - now.Sub(l.since)
-			if worth.Cmp(c.Redeem.Amount) >= 0 || left <= 0 || l.over != "" {
+			if now {
 				urgent = true
 			} else {
-				wait = min(wait, left)
+				wait = min(wait, after)
 			}
 		}
 		if len(l.release.Message) > 0 {
@@ -115,7 +113,7 @@ func (d *Daemon) due() (lot, time.Duration) {
 			out.s.Closes = append(out.s.Closes, Closing{l.id, l.over})
 			urgent = true
 		case l.over == "" && len(l.tasks) == 0:
-			wait = min(wait, l.silentAt().Sub(now))
+			wait = min(wait, l.silentAt(l.link != nil).Sub(now))
 		}
 		l.mu.Unlock()
 	}
@@ -181,9 +179,7 @@ func (d *Daemon) settle(ctx context.Context, out lot) error {
 	for _, l := range out.closed {
 		l.mu.Lock()
 		l.left = true
-		if !l.closing {
-			l.closing, l.deadline = true, now.Add(time.Duration(l.terms.ClaimWindowMS)*time.Millisecond)
-		}
+		l.closed(now)
 		l.mu.Unlock()
 	}
 	d.mu.Lock()
@@ -192,7 +188,10 @@ func (d *Daemon) settle(ctx context.Context, out lot) error {
 	}
 	d.mu.Unlock()
 	for _, l := range d.all() {
-		if reason, over := l.settled(now); over {
+		l.mu.Lock()
+		reason, over := l.settled(now)
+		l.mu.Unlock()
+		if over {
 			d.forget(ctx, l, reason)
 		}
 	}
@@ -205,67 +204,22 @@ var errBusy = errors.New("the ledger asks to come again in a block")
 
 // redeemed notes what the ledger did with one voucher.
 func (d *Daemon) redeemed(ctx context.Context, l *lease, amount fallow.Pico, r settle.Result, now time.Time) {
+	l.mu.Lock()
+	l.redeem(amount, r.Reason, now)
+	l.mu.Unlock()
 	switch r.Reason {
 	case "", fallow.ReasonVoucherReplayed, fallow.ReasonVoucherDown:
-		// Paid now, or by a settlement whose answer was lost.
-		l.mu.Lock()
-		if amount.Cmp(l.redeemed) > 0 {
-			l.redeemed = amount
-		}
-		l.since = time.Time{}
-		if l.paid.Cmp(l.redeemed) > 0 {
-			l.since = now
-		}
-		l.mu.Unlock()
 		d.metrics.redeemed.Add(float64(r.Amount) / 1e6)
 		d.log.InfoContext(ctx, "voucher redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("up_to", amount.String()), slog.String("paid", r.Amount.String()))
 	case fallow.ReasonLeaseClosed, fallow.ReasonUnknownLease:
 		d.log.ErrorContext(ctx, "a voucher came too late to be redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
-		l.mu.Lock()
-		l.redeemed = l.paid
-		l.mu.Unlock()
 	default:
 		// As a voucher beyond the reserve: it is tried again at its next age.
 		d.log.WarnContext(ctx, "a voucher was not redeemed", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(r.Reason)))
-		l.mu.Lock()
-		l.since = now
-		if l.over != "" {
-			l.redeemed = l.paid // a lease that ends has no next time
-		}
-		l.mu.Unlock()
 	}
 	if err := d.journal.addRedemption(ctx, l.id, amount, r.Amount, r.Reason, now); err != nil {
 		d.log.ErrorContext(ctx, "a redemption could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 	}
-}
-
-// settled says whether nothing more can come of an ending lease: what was
-// vouched for is redeemed, and this provider has closed it or its claim window is
-// over.
-func (l *lease) settled(now time.Time) (fallow.Reason, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.over == "" || !l.closing || l.paid.Cmp(l.redeemed) > 0 || len(l.release.Message) > 0 {
-		return "", false
-	}
-	return l.over, l.left || now.After(l.deadline)
-}
-
-// quits says whether a lease that its tenant closed has nothing more for this
-// provider; the lock is held. Closed by it too, it ends at once, and the tenant
-// need not wait for the end of the claim window.
-func (l *lease) quits() bool {
-	return !l.left && l.charged.Cmp(l.paid) <= 0 && l.paid.Cmp(l.redeemed) <= 0 && len(l.release.Message) == 0
-}
-
-// silentAt is when a lease without work ends by itself; the lock is held. A
-// tenant that is connected but idle is waited for longer.
-func (l *lease) silentAt() time.Time {
-	silence := time.Duration(l.terms.IdleMS) * time.Millisecond
-	if l.link != nil {
-		silence *= 4
-	}
-	return l.lastWord.Add(silence)
 }
 
 // endSilent ends leases whose tenant has fallen silent, and forgets those
@@ -274,13 +228,16 @@ func (d *Daemon) endSilent(ctx context.Context) {
 	now := d.now()
 	for _, l := range d.all() {
 		l.mu.Lock()
-		silent := l.over == "" && len(l.tasks) == 0 && now.After(l.silentAt())
+		silent := l.over == "" && len(l.tasks) == 0 && now.After(l.silentAt(l.link != nil))
 		l.mu.Unlock()
 		if silent {
 			d.log.InfoContext(ctx, "the tenant fell silent", slog.Uint64("lease", uint64(l.id)))
 			d.stop(l, fallow.ReasonTenantGone, nil)
 		}
-		if reason, over := l.settled(now); over {
+		l.mu.Lock()
+		reason, over := l.settled(now)
+		l.mu.Unlock()
+		if over {
 			d.forget(ctx, l, reason)
 		}
 	}

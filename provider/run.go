@@ -193,7 +193,7 @@ func (d *Daemon) pumpLease(l *lease) {
 		if at < 0 {
 			return
 		}
-		if l.unpaid().Cmp(l.terms.UnpaidCeiling.Pico()) >= 0 {
+		if l.waits() {
 			if !l.told && l.link != nil {
 				l.told = true
 				l.link.send(&nodev1.WorkResponse{WaitingForVoucher: true})

@@ -305,23 +305,17 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 	l.words.Lock()
 	defer l.words.Unlock()
 	l.mu.Lock()
-	paid, vouched, funded, charged, had, freed, owed := l.paid, l.vouched, l.funded, l.charged, l.voucher, l.freed, l.owed
+	known, no := l.weigh(v, s)
 	l.mu.Unlock()
-	most, err := charged.Add(l.terms.UnpaidCeiling.Pico())
-	switch {
-	case v.Lease != l.id:
-		return refuse(connect.CodeInvalidArgument, fallow.ReasonMalformed, "voucher for lease %d on the connection of lease %d", v.Lease, l.id)
-	case string(s.Message) == string(had.Message):
-		return nil // said again after a cut
-	case v.Amount.Cmp(paid) < 0 || v.Receipts < vouched:
-		return refuse(connect.CodeInvalidArgument, fallow.ReasonVoucherDown, "voucher over %s credits after one over %s", v.Amount, paid)
-	case v.Amount == paid && v.Receipts == vouched:
-		return refuse(connect.CodeInvalidArgument, fallow.ReasonVoucherReplayed, "another voucher over the same %s credits", paid)
-	case freed && v.Amount.Cmp(owed) > 0:
-		return refuse(connect.CodeInvalidArgument, fallow.ReasonVoucherBeyond, "voucher over %s credits, and all above %s is released", v.Amount, owed)
-	case err != nil || v.Amount.Cmp(most) > 0:
-		return refuse(connect.CodeInvalidArgument, fallow.ReasonMalformed, "voucher over %s credits for work of %s; at most the unpaid ceiling is taken ahead", v.Amount, charged)
+	if no != nil {
+		return refuse(connect.CodeInvalidArgument, no.Reason, "%s", no.Detail)
 	}
+	if known {
+		return nil // said again after a cut
+	}
+	l.mu.Lock()
+	funded := l.funded
+	l.mu.Unlock()
 	if v.Amount.Cmp(funded.Pico()) > 0 {
 		// The reserve may have been raised a moment ago.
 		if funded, err = d.raised(ctx, l, v.Amount); err != nil || v.Amount.Cmp(funded.Pico()) > 0 {
@@ -335,10 +329,8 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 	}
 	fault.Point("provider/voucher-written")
 	l.mu.Lock()
-	l.voucher, l.paid, l.vouched, l.told = s, v.Amount, v.Receipts, false
-	if l.since.IsZero() {
-		l.since = now
-	}
+	l.take(v, s, now)
+	l.told = false
 	l.mu.Unlock()
 	d.metrics.vouchers.Inc()
 	d.pump()
