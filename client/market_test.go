@@ -282,7 +282,7 @@ func (l *testLedger) Close(_ context.Context, ids []fallow.LeaseID, _ []market.S
 	return txs, err
 }
 
-func (l *testLedger) Hand(ctx context.Context, ids []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) (tx Transaction, err error) {
+func (l *testLedger) Hand(_ context.Context, ids []fallow.LeaseID, releases []market.Signed, reason fallow.Reason) (tx Transaction, err error) {
 	err = l.do("hand", func() error {
 		if len(releases) != len(ids) {
 			return fmt.Errorf("%d releases of %d leases", len(releases), len(ids))

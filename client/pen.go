@@ -53,8 +53,9 @@ func (p *pen) write(ctx context.Context, f func(*writer) error) error {
 		return fmt.Errorf("tenant.db: %w", err)
 	}
 	// A transaction that has begun is not broken off: it takes a moment.
-	w := &writer{context.WithoutCancel(ctx), p}
-	if err := p.open(w.ctx); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	w := &writer{ctx, p}
+	if err := p.open(ctx); err != nil {
 		return err
 	}
 	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
