@@ -9,7 +9,7 @@ BUILD   := build
 # What the race detector covers: all but the chain, which is Cosmos' to race.
 PLAIN    = $(shell $(GO) list ./... | grep -vE '/(chain|api/chain|cmd/fallowd|e2e|bench)(/|$$)')
 
-.PHONY: build test test-all test-wasmtime race fuzz floods lint gen demo bench package guest speech clean
+.PHONY: build test test-all test-wasmtime race fuzz floods lint gen demo bench soak package guest speech clean
 
 build: ## both binaries, into build/
 	$(GO) build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./cmd/fallow ./cmd/fallowd
@@ -34,6 +34,9 @@ test-wasmtime: ## the sandbox and its conformance on the other engine
 
 test-all: build guest speech ## test, and what takes longer
 	FALLOW_LONG=1 $(GO) test -timeout 40m ./...
+
+soak: build guest speech ## a market at work while its parties are killed: SOAK_SECONDS (default 1800), SOAK_SEED
+	SOAK_SECONDS=$${SOAK_SECONDS:-1800} $(GO) test ./e2e -run 'TestSoak$$' -count=1 -timeout $$(($${SOAK_SECONDS:-1800} + 600))s -v
 
 race: build guest
 	$(GO) test -race -timeout 30m $(PLAIN)
