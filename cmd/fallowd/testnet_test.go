@@ -138,3 +138,23 @@ func TestTestnetBadUse(t *testing.T) {
 		t.Error("a refused testnet left a folder behind")
 	}
 }
+
+// TestInitAgain makes a home whose making was cut short before its genesis.
+func TestInitAgain(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "node")
+	made := func() (f initFacts) {
+		t.Helper()
+		out, errs, code := run(t, "init", "--json", "--home", home)
+		if err := json.Unmarshal([]byte(out), &f); err != nil || code != 0 {
+			t.Fatalf("%v, code %d: %s", err, code, errs)
+		}
+		return f
+	}
+	first := made()
+	if err := os.Remove(filepath.Join(home, "config", "genesis.json")); err != nil {
+		t.Fatal(err)
+	}
+	if second := made(); second.NodeID != first.NodeID {
+		t.Errorf("the node was %s and is %s", first.NodeID, second.NodeID)
+	}
+}
