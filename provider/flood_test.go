@@ -64,6 +64,7 @@ func TestManyTinyLeases(t *testing.T) {
 		w.config.Slots, w.config.Share.Cores, w.config.Share.Memory, w.config.Share.Disk = uint32(n+4), float64(n+4), 1<<46, 1<<46
 		w.config.Offers.PerSecond = 10_000
 		w.config.Offers.HoldBlocks = 10_000
+		w.config.Offers.Silence = Duration(time.Hour) // else the first end before the last come
 	})
 	w.ledger.set(func(f *fakeLedger) { f.standing.Ceiling = 1 << 50 })
 	honest, flooder := w.tenant("anna", 10_000_000), w.tenant("berta", 1<<50)
