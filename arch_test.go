@@ -75,7 +75,7 @@ func rooms() []room {
 		{path: "client", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "formats", "trace", "fault"}), third: with(proto, []string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/"})},
 
 		{path: "sdk", ours: []string{"*"}, third: with(proto, []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/", "github.com/prometheus/"})},
-		{path: "local", ours: []string{".", "sdk", "keys", "provider"}, third: []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "github.com/prometheus/"}},
+		{path: "local", ours: []string{".", "sdk", "keys", "provider", "runner/wasm"}, third: []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "github.com/prometheus/"}},
 		{path: "cmd/fallow", ours: []string{"*"}, third: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/pelletier/go-toml", "charm.land/", "golang.org/x/", "google.golang.org/protobuf", "github.com/prometheus/"}},
 		{path: "cmd/fallowd", ours: []string{"*"}, third: []string{""}},
 		{path: "bench/...", ours: []string{"*"}, third: []string{""}},

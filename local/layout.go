@@ -8,12 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/pelletier/go-toml/v2"
 
 	"fallow.network"
+	"fallow.network/runner/wasm"
 	"fallow.network/sdk"
 )
 
@@ -45,7 +48,7 @@ type Config struct {
 	Credits, Tokens, Escrow uint64
 	// Windows of the ledger, short so that a whole job is seen through.
 	CheckWindow, ClaimWindow, Grace, Unbonding time.Duration
-	// Engine runs everybody's tasks; empty is the default one.
+	// Engine runs everybody's tasks.
 	Engine string
 	// Restart brings a party back that died.
 	Restart bool
@@ -71,6 +74,7 @@ func Default(dir string) Config {
 		ClaimWindow: 30 * time.Second, // longer than a party that died stays away
 		Grace:       30 * time.Second,
 		Unbonding:   2 * time.Minute,
+		Engine:      wasm.Wazero,
 		Restart:     true,
 	}
 }
@@ -88,6 +92,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%d providers: want 1 to 32", len(c.Providers))
 	case c.Escrow > c.Credits:
 		return fmt.Errorf("escrow of %d credits from %d", c.Escrow, c.Credits)
+	case !slices.Contains(wasm.Engines(), c.Engine):
+		return fmt.Errorf("engine %.40q: want one of %s", c.Engine, strings.Join(wasm.Engines(), ", "))
 	case c.Unbonding <= c.CheckWindow:
 		return fmt.Errorf("unbonding %s: want longer than the check window %s", c.Unbonding, c.CheckWindow)
 	}

@@ -109,9 +109,7 @@ func (c Config) makeAccount(name string) (fallow.Account, error) {
 		return "", err
 	}
 	config := sdk.Default()
-	if c.Engine != "" {
-		config.Engine = c.Engine
-	}
+	config.Engine = c.Engine
 	if _, err := os.Stat(h.PassphraseFile()); errors.Is(err, os.ErrNotExist) {
 		if err := keys.WritePassphrase(h.PassphraseFile()); err != nil {
 			return "", err

@@ -76,7 +76,7 @@ Block time, check window, engine and credits are fixed when the network is made.
 	f.BoolVar(&config.Restart, "restart", config.Restart, "bring a party back that died")
 	f.Uint64Var(&config.Credits, "credits", config.Credits, "credits of the tenant")
 	f.Uint64Var(&config.Escrow, "escrow", config.Escrow, "credits that the tenant deposits at once")
-	f.StringVar(&config.Engine, "engine", "", "what runs WASM tasks: "+strings.Join(wasm.Engines(), ", ")+" (default "+wasm.Wazero+")")
+	f.StringVar(&config.Engine, "engine", wasm.Wazero, "what runs WASM tasks: "+strings.Join(wasm.Engines(), ", "))
 	f.DurationVar(&config.CheckWindow, "check-window", config.CheckWindow, "time from a redemption to its payout")
 	return c
 }
@@ -202,7 +202,7 @@ func upArgs(c local.Config) []string {
 	return []string{
 		"up", "--dir", c.Dir, "--block-time", c.BlockTime.String(), "--hubs", fmt.Sprint(c.Hubs),
 		fmt.Sprintf("--restart=%t", c.Restart), "--credits", fmt.Sprint(c.Credits), "--escrow", fmt.Sprint(c.Escrow),
-		"--check-window", c.CheckWindow.String(),
+		"--check-window", c.CheckWindow.String(), "--engine", c.Engine,
 	}
 }
 

@@ -74,7 +74,7 @@ func TestUpThatFails(t *testing.T) {
 
 // Every flag of up reaches the process that detach starts.
 func TestUpArgs(t *testing.T) {
-	given := []string{"up", "--dir", "/x", "--block-time", "300ms", "--hubs", "3", "--restart=false", "--credits", "70", "--escrow", "7", "--check-window", "9s"}
+	given := []string{"up", "--dir", "/x", "--block-time", "300ms", "--hubs", "3", "--restart=false", "--credits", "70", "--escrow", "7", "--check-window", "9s", "--engine", "wasmtime"}
 	c := newUpCommand(&app{})
 	var names []string
 	for _, g := range given[1:] {
@@ -92,7 +92,7 @@ func TestUpArgs(t *testing.T) {
 	if err := c.ParseFlags(given[1:]); err != nil {
 		t.Fatal(err)
 	}
-	config.BlockTime, config.Hubs, config.Restart, config.Credits, config.Escrow, config.CheckWindow = 300e6, 3, false, 70, 7, 9e9
+	config.BlockTime, config.Hubs, config.Restart, config.Credits, config.Escrow, config.CheckWindow, config.Engine = 300e6, 3, false, 70, 7, 9e9, "wasmtime"
 	if got := strings.Join(upArgs(config), " "); got != strings.Join(given, " ") {
 		t.Errorf("passes %s", got)
 	}
