@@ -74,6 +74,8 @@ func rooms() []room {
 		{path: "provider", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "hardware", "runner/wasm", "trace", "fault"}), third: with(proto, []string{"github.com/prometheus/", "modernc.org/sqlite", "github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/"})},
 		{path: "client", ours: with(pureRooms, plainAPI, []string{"wire", "blob", "formats", "trace", "fault"}), third: with(proto, []string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/"})},
 
+		{path: "sim", ours: with(pureRooms, []string{"wire", "provider"})},
+
 		{path: "sdk", ours: []string{"*"}, third: with(proto, []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "golang.org/x/", "github.com/prometheus/"})},
 		{path: "local", ours: []string{".", "sdk", "keys", "provider", "runner/wasm"}, third: []string{"github.com/pelletier/go-toml", "github.com/gofrs/flock", "github.com/prometheus/"}},
 		{path: "cmd/fallow", ours: []string{"*"}, third: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/pelletier/go-toml", "charm.land/", "golang.org/x/", "google.golang.org/protobuf", "github.com/prometheus/"}},

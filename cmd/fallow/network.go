@@ -18,7 +18,7 @@ import (
 )
 
 func networkVerbs(a *app) []*cobra.Command {
-	return []*cobra.Command{newUpCommand(a), newDownCommand(a), newStatusCommand(a), newHubCommand(a), newAuditCommand(a)}
+	return []*cobra.Command{newUpCommand(a), newDownCommand(a), newStatusCommand(a), newHubCommand(a), newAuditCommand(a), newSimCommand(a)}
 }
 
 // networkFacts is what status prints.
