@@ -11,6 +11,8 @@ import (
 )
 
 // Breach is an invariant that did not hold.
+//
+//nolint:errname // it is a fact about a market before it is an error
 type Breach struct {
 	Invariant string           `json:"invariant"`
 	Detail    string           `json:"detail"`

@@ -17,25 +17,24 @@ import (
 
 // lender is a provider.
 type lender struct {
-	account  fallow.Account
-	key      ed25519.PrivateKey
-	node     fallow.Key
-	bad      *Adversary
-	config   provider.Config
-	total    market.Resources
-	slots    uint32
-	speed    uint64 // gas a second of one slot
-	twin     *provider.Twin
-	offers   map[fallow.Digest]market.Offer
-	habits   map[fallow.Account][2]uint64
-	leases   map[fallow.LeaseID]*lease
-	waiting  []*order
-	old      market.Signed
-	earned   uint64 // ucredit that came
-	lost     fallow.Pico
-	busy     uint64 // slot-milliseconds
-	tending  bool
-	standing provider.Standing
+	account fallow.Account
+	key     ed25519.PrivateKey
+	node    fallow.Key
+	bad     *Adversary
+	config  provider.Config
+	total   market.Resources
+	slots   uint32
+	speed   uint64 // gas a second of one slot
+	twin    *provider.Twin
+	offers  map[fallow.Digest]market.Offer
+	habits  map[fallow.Account][2]uint64
+	leases  map[fallow.LeaseID]*lease
+	waiting []*order
+	old     market.Signed
+	earned  uint64 // ucredit that came
+	lost    fallow.Pico
+	busy    uint64 // slot-milliseconds
+	tending bool
 }
 
 // lease is what both sides know of a lease.

@@ -165,7 +165,10 @@ func TestBrokenRulesAreNoticed(t *testing.T) {
 
 func TestOptionsAreBounded(t *testing.T) {
 	for _, o := range []Options{
-		{}, {Providers: 10_001, Tenants: 1, For: time.Hour}, {Providers: 1, Tenants: 5_001, For: time.Hour}, {Providers: 1, Tenants: 1, For: time.Second},
+		{},
+		{Providers: 10_001, Tenants: 1, For: time.Hour},
+		{Providers: 1, Tenants: 5_001, For: time.Hour},
+		{Providers: 1, Tenants: 1, For: time.Second},
 		small(1, Share{"nobody", 10}), small(1, Share{"lie", 0}), small(1, Share{"lie", 50}, Share{"vanish", 50}), small(1, Share{"lie", 5}, Share{"lie", 5}),
 	} {
 		if err := o.Validate(); err == nil {

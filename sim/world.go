@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
-	w, err := newWorld(o)
+	w, err := newWorld(o) //nolint:contextcheck // virtual time waits for nothing
 	if err != nil {
 		return Report{}, err
 	}
