@@ -231,6 +231,42 @@ func (h *Host) openSockets() error {
 	return nil
 }
 
+// overUDP moves the connection with a relay to QUIC, once and where it can, for
+// who is met halfway: network files name one address of a hub, the hub itself
+// tells the others, and only over UDP does it see where UDP leaves the NAT.
+func (h *Host) overUDP(ctx context.Context, r *reservation) error {
+	r.mu.Lock()
+	tried := r.asked
+	r.asked = true
+	r.mu.Unlock()
+	conns := h.p2p.Network().ConnsToPeer(r.info.ID)
+	ids, ok := h.p2p.(interface{ IDService() identify.IDService })
+	if tried || !ok || !h.meet.isOpen() || len(conns) == 0 || slices.ContainsFunc(conns, func(c network.Conn) bool { return udp(c.RemoteMultiaddr()) }) {
+		return nil
+	}
+	select {
+	case <-ids.IDService().IdentifyWait(conns[0]):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !slices.ContainsFunc(h.p2p.Peerstore().Addrs(r.info.ID), udp) {
+		return nil
+	}
+	if err := h.p2p.Network().ClosePeer(r.info.ID); err != nil {
+		return err
+	}
+	select { // what was lost was meant to be
+	case <-r.gone:
+	default:
+	}
+	return h.dial(ctx, r.info)
+}
+
+func udp(a ma.Multiaddr) bool {
+	kind, _ := portOf(a)
+	return kind == ma.P_UDP
+}
+
 // hubOf is the relay in a relayed address.
 func hubOf(a ma.Multiaddr) (peer.ID, bool) {
 	if !relayed(a) {

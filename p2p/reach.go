@@ -246,6 +246,9 @@ func (h *Host) circuit() ma.Multiaddr {
 	}
 	var best ma.Multiaddr
 	for _, a := range own {
+		if relayed(a) {
+			continue // what relays give is among them
+		}
 		if best == nil || manet.IsIPLoopback(a) && !manet.IsIPLoopback(best) {
 			best = a
 		}

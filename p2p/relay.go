@@ -28,8 +28,9 @@ type reservation struct {
 	info peer.AddrInfo
 	gone chan struct{} // holds one token when the connection was lost
 
-	mu   sync.Mutex
-	held bool
+	mu    sync.Mutex
+	held  bool
+	asked bool // whether it is reached over UDP was tried
 }
 
 func newReservation(info peer.AddrInfo) *reservation {
@@ -136,6 +137,9 @@ func (h *Host) reserve(ctx context.Context, r *reservation) (time.Time, error) {
 	default:
 	}
 	if err := h.dial(ctx, r.info); err != nil {
+		return time.Time{}, err
+	}
+	if err := h.overUDP(ctx, r); err != nil {
 		return time.Time{}, err
 	}
 	h.p2p.ConnManager().Protect(r.info.ID, "relay")
