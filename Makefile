@@ -33,6 +33,7 @@ test-wasmtime: ## the sandbox and its conformance on the other engine
 	$(GO) test -tags wasmtime ./runner/wasm -engine wasmtime
 
 test-all: build guest speech ## test, and what takes longer
+	@packaging/needs.sh netns
 	FALLOW_LONG=1 $(GO) test -timeout 40m ./...
 
 soak: build guest speech ## a market at work while its parties are killed: SOAK_SECONDS (default 1800), SOAK_SEED

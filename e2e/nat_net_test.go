@@ -40,7 +40,7 @@ const (
 func newInternet(t *testing.T, a, b nat) *internet {
 	t.Helper()
 	var missing []string
-	for tool, deb := range map[string]string{"ip": "iproute2", "nft": "nftables"} {
+	for tool, deb := range map[string]string{"ip": "iproute2", "tc": "iproute2", "nft": "nftables"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, deb)
 		}
@@ -80,7 +80,7 @@ func (n *internet) router(router, inside, outer, net string, kind nat) {
 		{"ip", "link", "set", "out", "up"},
 		{"ip", "addr", "add", net + ".1/24", "dev", "in"},
 		{"ip", "link", "set", "in", "up"},
-		{"sysctl", "-qw", "net.ipv4.ip_forward=1"},
+		{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
 	} {
 		n.in(router, words[0], words[1:]...)
 	}

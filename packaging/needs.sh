@@ -2,6 +2,7 @@
 # Sees that the Debian packages for a step stand, and installs what is missing.
 # Without root it prints the one line that does it, and fails.
 #   needs.sh guest    a compiler of WASI modules, for the film
+#   needs.sh netns    network namespaces with routers, for make test-all
 #   needs.sh npm      npm, which fetches the speech guest
 set -euo pipefail
 
@@ -21,6 +22,10 @@ missing() {
     [ -e /usr/include/wasm32-wasi/stdio.h ] || echo wasi-libc
     ls /usr/lib/llvm-*/lib/clang/*/lib/wasi/libclang_rt.builtins-wasm32.a >/dev/null 2>&1 || runtime
     ;;
+  netns)
+    { command -v ip && command -v tc; } >/dev/null || echo iproute2
+    command -v nft >/dev/null || echo nftables
+    ;;
   npm) command -v npm >/dev/null || echo npm ;;
   *) echo "needs.sh: no such step: $1" >&2; exit 2 ;;
   esac
@@ -35,7 +40,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 install() { echo "apt-get install -y --no-install-recommends ${*//$'\n'/ }"; }
 if [ "$(id -u)" != 0 ]; then
-  echo "needs root once, for what builds the examples. Run this, then again:" >&2
+  echo "needs root once, for what builds the examples and lays test networks. Run this, then again:" >&2
   echo "  sudo $(install "$list")" >&2
   exit 1
 fi
