@@ -80,14 +80,15 @@ type effort struct {
 	leases  int           // times three, for the node's processor time
 	wide    int           // lives at once of the ledger's load
 	load    time.Duration // that begins lives for
+	settle  int           // tasks
 	films   int           // rendered
 	idle    time.Duration // before memory is read
 	kernels string        // -benchtime of the guests
 }
 
 var (
-	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, endure: 100_000, leases: 15, wide: 1000, load: 30 * time.Second, films: 2, idle: 20 * time.Second, kernels: "3x"}
-	hasty    = effort{starts: 5, runs: 3, tasks: 100, many: 500, endure: 3000, leases: 3, wide: 200, load: 8 * time.Second, idle: 5 * time.Second, kernels: "1x"}
+	thorough = effort{starts: 20, runs: 10, tasks: 500, many: 3000, endure: 100_000, leases: 15, wide: 1000, load: 30 * time.Second, settle: 1_000_000, films: 2, idle: 20 * time.Second, kernels: "3x"}
+	hasty    = effort{starts: 5, runs: 3, tasks: 100, many: 500, endure: 3000, leases: 3, wide: 200, load: 8 * time.Second, settle: 20_000, idle: 5 * time.Second, kernels: "1x"}
 )
 
 // bench gathers rows.
@@ -126,6 +127,7 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	b.part(ctx, "a no-op task in a sandbox alone", b.sandbox)
 	b.part(ctx, "matching", b.matching)
 	b.part(ctx, "metered guests against bare ones", b.metered)
+	b.part(ctx, "ledger: settling", b.settling)
 	b.part(ctx, "ledger under load", b.ledgerLoad)
 	if strings.HasPrefix(b.only, "ledger") {
 		return ctx.Err() // has a node of its own

@@ -33,7 +33,6 @@ import (
 	"github.com/cosmos/cosmos-sdk/types/msgservice"
 	"github.com/cosmos/cosmos-sdk/version"
 	"github.com/cosmos/cosmos-sdk/x/auth"
-	"github.com/cosmos/cosmos-sdk/x/auth/ante"
 	authsim "github.com/cosmos/cosmos-sdk/x/auth/simulation"
 	authtx "github.com/cosmos/cosmos-sdk/x/auth/tx"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
@@ -167,15 +166,7 @@ func New(logger log.Logger, db dbm.DB, options Options, more ...func(*baseapp.Ba
 	})
 	app.SetBeginBlocker(app.modules.BeginBlock)
 	app.SetEndBlocker(app.modules.EndBlock)
-	handler, err := ante.NewAnteHandler(ante.HandlerOptions{
-		AccountKeeper: app.Auth, BankKeeper: app.Bank, SignModeHandler: app.txConfig.SignModeHandler(),
-		FeegrantKeeper: app.FeeGrant, SigGasConsumer: ante.DefaultSigVerificationGasConsumer,
-		SigVerifyOptions: []ante.SigVerificationDecoratorOption{ante.WithUnorderedTxGasCost(ante.DefaultUnorderedTxGasCost)},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make the ante handler: %w", err)
-	}
-	app.SetAnteHandler(handler)
+	app.SetAnteHandler(app.anteHandler())
 	stores := make([]storetypes.StoreKey, 0, len(app.keys)+len(objects))
 	for _, k := range app.keys {
 		stores = append(stores, k)

@@ -17,6 +17,15 @@ func levels() *opt.Options {
 	return &opt.Options{WriteBuffer: 1 << 20, BlockCacheCapacity: 2 << 20, OpenFilesCacheCapacity: 100}
 }
 
+// stateLevels are those of the state, which is most of what a node writes: a
+// small buffer would merge tables all the time. What it writes is hashes, which
+// don't compress.
+func stateLevels() *opt.Options {
+	o := levels()
+	o.WriteBuffer, o.CompactionTableSize, o.Compression = 8<<20, 8<<20, opt.NoCompression
+	return o
+}
+
 // OpenState opens the application's database of a home.
 func OpenState(dir string, backend dbm.BackendType) (dbm.DB, error) {
 	data := filepath.Join(dir, "data")
@@ -25,7 +34,7 @@ func OpenState(dir string, backend dbm.BackendType) (dbm.DB, error) {
 		err error
 	)
 	if backend == dbm.GoLevelDBBackend {
-		db, err = dbm.NewGoLevelDBWithOpts("application", data, levels())
+		db, err = dbm.NewGoLevelDBWithOpts("application", data, stateLevels())
 	} else {
 		db, err = dbm.NewDB("application", backend, data)
 	}

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"sync"
 
 	sdkslog "cosmossdk.io/log/v2/slog"
 	"github.com/cosmos/cosmos-sdk/server"
@@ -21,14 +21,6 @@ import (
 	"fallow.network/chain/app"
 	"fallow.network/footprint"
 	"fallow.network/trace"
-)
-
-// Where GOMEMLIMIT and GOGC say nothing, garbage is collected when the heap has
-// grown by idleGrowth percent, and more often above softMemory bytes: a node
-// that idles stays below 200 MB, and one under load may take more.
-const (
-	idleGrowth = 50
-	softMemory = 160 << 20
 )
 
 // readyFacts is the line that start prints once the node answers.
@@ -112,12 +104,7 @@ func start(ctx context.Context, dir string, c *cobra.Command, from app.StateSync
 		return err
 	}
 	defer release()
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(softMemory)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(idleGrowth)
-	}
+	garbage := newCollector()
 	logger, err := newLogger(ctx, c.ErrOrStderr(), cfg.LogLevel)
 	if err != nil {
 		return &failure{exitUsage, err}
@@ -164,6 +151,11 @@ func start(ctx context.Context, dir string, c *cobra.Command, from app.StateSync
 	if err != nil {
 		return errors.Join(fmt.Errorf("say that the node answers: %w", err), node.Stop())
 	}
+	collecting, enough := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer enough()
+	work.Go(func() { garbage.run(collecting) })
 	select {
 	case <-ctx.Done():
 	case <-node.Failed():
