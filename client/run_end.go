@@ -109,10 +109,15 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 	ticker := time.NewTicker(lastTick)
 	defer ticker.Stop()
 	until, last, warned := now.Add(releaseWait), now.Add(r.c.config.DebtWait), false
+	again := until
 	for t := now; t.Before(until) && r.awaitsRelease(t) || t.Before(last) && r.indebted(); t = time.Now() {
 		if !t.Before(until) && !warned {
 			warned = true
 			r.emit(Warning{Text: fmt.Sprintf("waiting up to %s for a provider that went away before it had its last voucher", r.c.config.DebtWait)})
+		}
+		if t.After(again) {
+			again = t.Add(releaseWait)
+			r.payAgain()
 		}
 		select {
 		case m := <-r.inbox:
@@ -125,17 +130,34 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 	}
 }
 
-// indebted says whether a provider is away that took no word of the highest
-// voucher that was signed for it. Its daemon may have died with a receipt just
-// sent: once the lease is closed, its claim window runs, and nobody else will
-// bring the voucher.
+// owed says whether a provider took no word of the highest voucher that was
+// signed for it. Its daemon may have died with a receipt just sent: once the lease
+// is closed, its claim window runs, and nobody else will bring the voucher. That
+// its connection stands is no proof: over QUIC nothing tells of a kill -9 for half
+// a minute.
+func (st *station) owed() bool {
+	return st.joined && !st.shared && !st.over && !st.released && st.voucher.Amount.Cmp(st.shown) > 0
+}
+
+// indebted says whether any provider is owed word of a voucher.
 func (r *run) indebted() bool {
 	for _, st := range r.stations {
-		if st.joined && !st.up && !st.shared && !st.over && !st.released && st.voucher.Amount.Cmp(st.shown) > 0 {
+		if st.owed() {
 			return true
 		}
 	}
 	return false
+}
+
+// payAgain says once more what was not answered: a daemon that is back meanwhile
+// resets a connection that it does not know, and it is dialled anew.
+func (r *run) payAgain() {
+	for _, st := range r.stations {
+		if st.up && st.owed() {
+			r.sendVoucher(st)
+			st.link.send(&nodev1.WorkRequest{Finish: true})
+		}
+	}
 }
 
 // raiseForDebts lifts reserves that do not cover what was done.
