@@ -14,7 +14,7 @@ import (
 // RegisterGRPCServerWithSkipCheckHeader lays the services over gRPC as the SDK
 // does, but that a transaction goes to the queue directly: for queries the SDK
 // opens the state of a height first, of every module, which the queue doesn't
-// look at and which costs a fifth of taking a transaction in.
+// look at and which costs a quarter of taking a transaction in.
 func (app *App) RegisterGRPCServerWithSkipCheckHeader(s gogogrpc.Server, skip bool) {
 	app.BaseApp.RegisterGRPCServerWithSkipCheckHeader(direct{s}, skip)
 }
