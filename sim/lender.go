@@ -240,6 +240,9 @@ func (p *lender) redeem(w *world, l *lease, s market.Signed, amount fallow.Pico)
 		}
 		w.apply(effects)
 		p.twin.Redeemed(l.id, amount, results[0].Reason, w.clock.time())
+		for _, r := range results[1:] {
+			w.report.skipped(r.Reason)
+		}
 		return nil
 	})
 }

@@ -57,7 +57,7 @@ func TestEachAdversaryIsHeld(t *testing.T) {
 			r := run(t, small(3, Share{a.Name, 30}))
 			seen := map[string]int{
 				"flood": r.Declines[fallow.ReasonRateLimited] + r.Declines[fallow.ReasonExposure], "lie": r.Caught, "never-pay": r.Ends[fallow.ReasonTenantGone],
-				"overcommit": r.Left[fallow.ReasonTimeout] + r.Declines[fallow.ReasonNoCapacity] + r.Leases, "replay": r.Leases, "reuse-offer": r.Skips[fallow.ReasonOfferUsed],
+				"overcommit": r.Left[fallow.ReasonTimeout] + r.Declines[fallow.ReasonNoCapacity] + r.Leases, "replay": r.Skips[fallow.ReasonVoucherReplayed], "reuse-offer": r.Skips[fallow.ReasonOfferUsed],
 				"vanish": r.Left[fallow.ReasonTimeout], "withhold": r.Left[fallow.ReasonBadOutput],
 			}[a.Name]
 			if seen == 0 {
