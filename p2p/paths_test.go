@@ -133,21 +133,19 @@ func TestBulkMovesToTheBetterPath(t *testing.T) {
 	}
 
 	body, feed := io.Pipe()
-	answer := make(chan *http.Response, 1)
-	go func() {
-		resp, err := tenant.BulkClient().Post(p2p.URL(provider.Key())+"/blob/x", "", body)
-		if err != nil {
-			t.Error(err)
-		}
-		answer <- resp
-	}()
 	first := make([]byte, 64<<10)
-	if _, err := feed.Write(first); err != nil {
+	fed := make(chan error, 1)
+	go func() {
+		_, err := feed.Write(make([]byte, len(first)))
+		fed <- err
+	}()
+	resp, err := tenant.BulkClient().Post(p2p.URL(provider.Key())+"/blob/x", "", body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	resp := <-answer
-	if resp == nil {
-		t.FailNow()
+	defer func() { _ = resp.Body.Close() }()
+	if err := <-fed; err != nil {
+		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(resp.Body, first); err != nil {
 		t.Fatal(err)
@@ -176,7 +174,6 @@ func TestBulkMovesToTheBetterPath(t *testing.T) {
 		t.Errorf("bulk on the relay was not cut: %v", err)
 	}
 	_ = feed.Close()
-	_ = resp.Body.Close()
 	if err := stillOpen.Close(); err != nil {
 		t.Fatal(err)
 	}
