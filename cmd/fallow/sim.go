@@ -16,16 +16,24 @@ func newSimCommand(a *app) *cobra.Command {
 	o := sim.Default()
 	var shares string
 	var kinds strings.Builder
-	table(&kinds, func(row func(...any)) {
-		for _, k := range sim.Adversaries() {
-			side := "tenant"
-			if k.Lends {
-				side = "provider"
-			}
-			row("  "+k.Name, side, k.Gains)
-			row("", "", "stopped: "+k.Stops)
+	for _, k := range sim.Adversaries() {
+		side := "tenant"
+		if k.Lends {
+			side = "provider"
 		}
-	})
+		fmt.Fprintf(&kinds, "  %s (%s)\n", k.Name, side)
+		for _, text := range []string{"hopes for: " + k.Gains, "stopped by: " + k.Stops} {
+			line := "   "
+			for _, word := range strings.Fields(text) {
+				if len(line)+1+len(word) > 78 {
+					fmt.Fprintln(&kinds, line)
+					line = "     "
+				}
+				line += " " + word
+			}
+			fmt.Fprintln(&kinds, line)
+		}
+	}
 	c := &cobra.Command{
 		Use:   "sim",
 		Short: "Simulate a market of thousands, cheats among them, and look for a broken invariant",
