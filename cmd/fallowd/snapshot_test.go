@@ -34,7 +34,7 @@ func (m *many) trust(nodes ...party) string {
 }
 
 // snapshot lets a fifth node begin from a snapshot of the running network.
-func (m *many) snapshot(leases []fallow.LeaseID, redeem func(fallow.LeaseID, fallow.Credits)) {
+func (m *many) snapshot(leases []fallow.LeaseID, redeem func(fallow.LeaseID, fallow.Credits)) party {
 	m.t.Helper()
 	t, v := m.t, m.facts.Validators
 	home := filepath.Join(m.facts.Dir, "fifth")
@@ -93,6 +93,7 @@ func (m *many) snapshot(leases []fallow.LeaseID, redeem func(fallow.LeaseID, fal
 		start()
 		m.agree(append(v, fifth)...)
 	}
+	return fifth
 }
 
 // pruned lets one validator keep next to nothing.
