@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // nat is how a router translates.
@@ -27,6 +28,10 @@ const (
 type internet struct {
 	t    *testing.T
 	name string
+	// delay and loss, in percent, of the lines between routers and homes; none
+	// is a cable of the kernel's.
+	delay time.Duration
+	loss  int
 }
 
 // Public addresses: of the ledger and the hubs, and of the two routers.
@@ -37,7 +42,7 @@ const (
 )
 
 // newInternet lays the network; it goes away with the test.
-func newInternet(t *testing.T, a, b nat) *internet {
+func newInternet(t *testing.T, a, b nat, lines ...func(*internet)) *internet {
 	t.Helper()
 	var missing []string
 	for tool, deb := range map[string]string{"ip": "iproute2", "tc": "iproute2", "nft": "nftables"} {
@@ -52,6 +57,9 @@ func newInternet(t *testing.T, a, b nat) *internet {
 		t.Fatal("needs root, for network namespaces")
 	}
 	n := &internet{t: t, name: fmt.Sprintf("fl%d", os.Getpid())}
+	for _, l := range lines {
+		l(n)
+	}
 	t.Cleanup(n.remove)
 	for _, ns := range []string{"pub", "ra", "rb", "a", "b"} {
 		n.ip("netns", "add", n.ns(ns))
@@ -74,7 +82,11 @@ func (n *internet) ns(name string) string { return n.name + name }
 func (n *internet) router(router, inside, outer, net string, kind nat) {
 	n.ip("link", "add", n.ns("o"+inside), "netns", n.ns("pub"), "type", "veth", "peer", "name", "out", "netns", n.ns(router))
 	n.in("pub", "ip", "link", "set", n.ns("o"+inside), "master", "br0", "up")
-	n.ip("link", "add", "in", "netns", n.ns(router), "type", "veth", "peer", "name", "eth", "netns", n.ns(inside))
+	if n.delay > 0 || n.loss > 0 {
+		newWire(n.t, n.ns(router), "in", n.ns(inside), "eth", n.delay, n.loss)
+	} else {
+		n.ip("link", "add", "in", "netns", n.ns(router), "type", "veth", "peer", "name", "eth", "netns", n.ns(inside))
+	}
 	for _, words := range [][]string{
 		{"ip", "addr", "add", outer + "/25", "dev", "out"},
 		{"ip", "link", "set", "out", "up"},

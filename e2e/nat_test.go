@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -27,6 +28,7 @@ func TestNAT(t *testing.T) {
 	t.Run("symmetric", natSymmetric)
 	t.Run("upgrade", natUpgrade)
 	t.Run("partition", natPartition)
+	t.Run("far", natFar)
 }
 
 // Both routers keep ports: the sides meet halfway, and bulk goes directly.
@@ -124,6 +126,18 @@ func natPartition(t *testing.T) {
 		_, err := m.try("b", "fallow", "--home", m.home("tenant"), "audit")
 		return err
 	})
+}
+
+// The lines lose 5 percent of all packets, and the way from one home to the
+// other takes 40 ms.
+func natFar(t *testing.T) {
+	m := newApart(t, newInternet(t, cone, cone, func(n *internet) { n.delay, n.loss = 20*time.Millisecond, 5 }))
+	m.ended(m.rent(m.work("far", 2, 2*megabyte, 1), "far"), "far", 2)
+	s := m.mustStatus()
+	t.Logf("far: %+v", s.Traffic)
+	if s.Traffic.DirectIn+s.Traffic.RelayedIn < 4*megabyte {
+		t.Errorf("the inputs did not come in: %+v", s.Traffic)
+	}
 }
 
 // dropped is the positive control: a new connection from outside to a port on
