@@ -16,7 +16,7 @@ type timed struct {
 }
 
 // slowest finds the task that took longest, and what sets it apart.
-func (l *Life) slowest(v lived) error {
+func (l *Life) slowest(v lived) {
 	first, tries := map[uint32]time.Time{}, map[uint32]int{}
 	for _, a := range v.attempts {
 		if !a.kind.counts() {
@@ -42,7 +42,7 @@ func (l *Life) slowest(v lived) error {
 		all = append(all, t)
 	}
 	if len(all) == 0 {
-		return nil
+		return
 	}
 	worst := all[0]
 	for _, t := range all[1:] {
@@ -61,7 +61,6 @@ func (l *Life) slowest(v lived) error {
 	}
 	s.Why, s.Times = why(worst, all)
 	l.Slowest = s
-	return nil
 }
 
 // middle is the median of a figure.

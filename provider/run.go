@@ -58,7 +58,7 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, 
 		return
 	}
 	if d.deps.Trace.On() {
-		t.parent, t.came = trace.Valid(parent), d.now()
+		t.parent, t.came = trace.Valid(ctx, parent), d.now()
 	}
 	_, draining, _ := d.gate.is()
 	l.mu.Lock()

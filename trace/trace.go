@@ -141,22 +141,22 @@ func (s Span) Done(err error) {
 }
 
 // Parent is the traceparent of the span that ctx carries, or empty.
-func Parent(ctx context.Context) string {
-	c := oteltrace.SpanContextFromContext(ctx)
-	if !c.IsValid() {
-		return ""
-	}
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier["traceparent"]
-}
+func Parent(ctx context.Context) string { return traceparent(oteltrace.SpanContextFromContext(ctx)) }
 
 // Parent is the traceparent of a span, or empty.
 func (s Span) Parent() string {
 	if s.s == nil {
 		return ""
 	}
-	return Parent(oteltrace.ContextWithSpanContext(context.Background(), s.s.SpanContext()))
+	return traceparent(s.s.SpanContext())
+}
+
+// traceparent writes a span as W3C Trace Context, version 00, does.
+func traceparent(c oteltrace.SpanContext) string {
+	if !c.IsValid() {
+		return ""
+	}
+	return "00-" + c.TraceID().String() + "-" + c.SpanID().String() + "-" + (c.TraceFlags() & oteltrace.FlagsSampled).String()
 }
 
 // In is ctx with the span, for what is done below it.
@@ -168,11 +168,11 @@ func (s Span) In(ctx context.Context) context.Context {
 }
 
 // Valid is a peer's traceparent as it may be passed on, or empty.
-func Valid(parent string) string {
+func Valid(ctx context.Context, parent string) string {
 	if parent == "" || len(parent) > maxParent {
 		return ""
 	}
-	return Parent(With(context.Background(), parent))
+	return Parent(With(oteltrace.ContextWithSpanContext(ctx, oteltrace.SpanContext{}), parent))
 }
 
 // With is ctx below a span of another program. What is no traceparent is left

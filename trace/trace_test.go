@@ -43,7 +43,7 @@ func TestParents(t *testing.T) {
 		"00-" + strings.Repeat("0", 32) + "-b7ad6b7169203331-01": "",
 		"\x1b[31m": "",
 	} {
-		if got := Valid(said); got != want {
+		if got := Valid(t.Context(), said); got != want {
 			t.Errorf("%.60q is passed on as %q, want %q", said, got, want)
 		}
 	}
@@ -53,8 +53,8 @@ func FuzzParent(f *testing.F) {
 	f.Add(parent)
 	f.Add("ff-0-0-0")
 	f.Fuzz(func(t *testing.T, said string) {
-		got := Valid(said)
-		if got != "" && (len(got) != maxParent || Valid(got) != got) {
+		got := Valid(t.Context(), said)
+		if got != "" && (len(got) != maxParent || Valid(t.Context(), got) != got) {
 			t.Errorf("%q becomes %q", said, got)
 		}
 	})

@@ -55,7 +55,7 @@ func (f *follower) note(ctx context.Context, raw []byte) {
 	if len(said) != 1 {
 		return
 	}
-	parent := trace.Valid(said[0])
+	parent := trace.Valid(ctx, said[0])
 	if parent == "" {
 		return
 	}

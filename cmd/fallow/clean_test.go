@@ -48,10 +48,17 @@ func TestStrangersNames(t *testing.T) {
 		t.Errorf("a table says %q", out.String())
 	}
 	events := []client.Event{
-		client.OfferSeen{Provider: hostile, Region: hostile}, client.Declined{Provider: hostile, Reason: hostile, Detail: hostile},
-		client.LeaseOpened{Lease: 1, Provider: hostile}, client.TaskIssued{Lease: 1}, client.ProviderLost{Lease: 1, Detail: hostile, Provider: hostile},
-		client.TaskDone{Lease: 1, Label: hostile, Exit: "trap: " + hostile}, client.TaskFailed{Label: hostile, Detail: hostile}, client.Warning{Text: hostile},
-		client.CheckDone{By: hostile, Detail: hostile}, client.Verdict{Detail: hostile}, client.LeaseEnded{Lease: 1, Reason: hostile},
+		client.OfferSeen{Provider: hostile, Region: hostile},
+		client.Declined{Provider: hostile, Reason: hostile, Detail: hostile},
+		client.LeaseOpened{Lease: 1, Provider: hostile},
+		client.TaskIssued{Lease: 1},
+		client.ProviderLost{Lease: 1, Detail: hostile, Provider: hostile},
+		client.TaskDone{Lease: 1, Label: hostile, Exit: "trap: " + hostile},
+		client.TaskFailed{Label: hostile, Detail: hostile},
+		client.Warning{Text: hostile},
+		client.CheckDone{By: hostile, Detail: hostile},
+		client.Verdict{Detail: hostile},
+		client.LeaseEnded{Lease: 1, Reason: hostile},
 	}
 	var lines bytes.Buffer
 	w := newWatch("job", 3, 0, time.Now())

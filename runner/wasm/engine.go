@@ -102,10 +102,10 @@ var (
 	errNoFunction = errors.New("no such function")
 )
 
-// engineTrap is a trap that every engine has, by the run profile's word.
-type engineTrap string
+// trapError is a trap that every engine has, by the run profile's word.
+type trapError string
 
-func (t engineTrap) Error() string { return "trap: " + string(t) }
+func (t trapError) Error() string { return "trap: " + string(t) }
 
 // engine runs tasks one after the other inside a child.
 type engine struct {

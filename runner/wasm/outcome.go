@@ -95,7 +95,7 @@ func (r *run) outcome(err error) (Result, error) {
 	case r.metered && int32(r.depth.Get()) < 0:
 		return r.trapped(TrapStack), nil
 	}
-	var t engineTrap
+	var t trapError
 	if errors.As(err, &t) {
 		return r.trapped(string(t)), nil
 	}

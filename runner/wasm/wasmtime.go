@@ -146,7 +146,7 @@ func (p *wasmtimeProgram) instantiate(_ context.Context, r *run) (instance, erro
 	}
 	i.store.Close()
 	end := wasmtimeEnd(err)
-	var t engineTrap
+	var t trapError
 	if !r.task.Bare && !errors.Is(end, errStopped) && !errors.As(end, &t) {
 		end = fmt.Errorf("%w: %w", errNoRoom, end) // the pass has seen everything else
 	}
@@ -302,19 +302,19 @@ func wasmtimeEnd(err error) error {
 	}
 	switch *code {
 	case wasmtime.UnreachableCodeReached:
-		return engineTrap(TrapUnreachable)
+		return trapError(TrapUnreachable)
 	case wasmtime.MemoryOutOfBounds:
-		return engineTrap(TrapMemory)
+		return trapError(TrapMemory)
 	case wasmtime.TableOutOfBounds, wasmtime.IndirectCallToNull:
-		return engineTrap(TrapTable)
+		return trapError(TrapTable)
 	case wasmtime.BadSignature:
-		return engineTrap(TrapSignature)
+		return trapError(TrapSignature)
 	case wasmtime.IntegerOverflow:
-		return engineTrap(TrapOverflow)
+		return trapError(TrapOverflow)
 	case wasmtime.IntegerDivisionByZero:
-		return engineTrap(TrapDivide)
+		return trapError(TrapDivide)
 	case wasmtime.BadConversionToInteger:
-		return engineTrap(TrapConversion)
+		return trapError(TrapConversion)
 	case wasmtime.StackOverflow, wasmtime.HeapMisaligned, wasmtime.Interrupt, wasmtime.OutOfFuel:
 		return err // no result
 	}

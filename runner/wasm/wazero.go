@@ -136,7 +136,7 @@ func wazeroEnd(err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	for _, w := range wazeroTraps {
 		if strings.HasSuffix(text, w.text) {
-			return engineTrap(w.word)
+			return trapError(w.word)
 		}
 	}
 	return err
