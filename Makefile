@@ -26,7 +26,7 @@ demo: build guest ## the main job on a local network, with results and a bill
 	@examples/film/demo.sh
 
 test: build guest speech ## what must pass before a commit
-	$(GO) test -timeout 14m ./...
+	$(GO) test -timeout 30m ./...
 
 test-wasmtime: ## the sandbox and its conformance on the other engine
 	$(GO) test -tags wasmtime ./runner/conformance
@@ -34,7 +34,7 @@ test-wasmtime: ## the sandbox and its conformance on the other engine
 
 test-all: build guest speech ## test, and what takes longer
 	@packaging/needs.sh netns
-	FALLOW_LONG=1 $(GO) test -timeout 40m ./...
+	FALLOW_LONG=1 $(GO) test -timeout 30m ./...
 
 soak: build guest speech ## a market at work while its parties are killed: SOAK_SECONDS (default 1800), SOAK_SEED
 	SOAK_SECONDS=$${SOAK_SECONDS:-1800} $(GO) test ./e2e -run 'TestSoak$$' -count=1 -timeout $$(($${SOAK_SECONDS:-1800} + 600))s -v
