@@ -7,7 +7,8 @@ import (
 )
 
 // overcommits offers the same machine to everybody: each offer comes from a
-// book that holds nothing.
+// book that holds nothing. Where slots are short it does earn more than when it
+// is honest, out of its neighbours' share and at the cost of its tenants' time.
 func overcommits() Adversary {
 	return Adversary{
 		Name: "overcommit", Lends: true,
@@ -19,7 +20,7 @@ func overcommits() Adversary {
 			}
 			return s, no == nil
 		},
-		Gains: "more leases than its machine carries",
-		Stops: "tasks past their time go elsewhere unpaid, and who broke a lease is not chosen again; half the bond bounds the leases",
+		Gains: "leases beyond its slots, so that work waits with it rather than goes to others",
+		Stops: "it is paid for what its slots ran and no more; tasks past their time go elsewhere, who broke a lease is not chosen for an hour, half the bond bounds the leases",
 	}
 }

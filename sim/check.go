@@ -33,13 +33,17 @@ type checks struct {
 	claimed map[fallow.LeaseID]fallow.Credits
 	vouch   map[fallow.LeaseID]fallow.Pico // highest voucher signed
 	ran     map[fallow.LeaseID]fallow.Pico // dearest task
-	touched map[fallow.Account]bool        // providers
+	held    map[fallow.LeaseID]fallow.Credits
+	open    map[fallow.Account]fallow.Credits // held by leases, of a tenant's and of a provider's
+	funds   map[fallow.Account]fallow.Credits // a tenant's deposits less what was redeemed of them
+	touched map[fallow.Account]bool           // since the last block
 }
 
 func newChecks() checks {
 	return checks{
 		due: map[fallow.Account]fallow.Credits{}, claimed: map[fallow.LeaseID]fallow.Credits{}, vouch: map[fallow.LeaseID]fallow.Pico{},
-		ran: map[fallow.LeaseID]fallow.Pico{}, touched: map[fallow.Account]bool{},
+		ran: map[fallow.LeaseID]fallow.Pico{}, held: map[fallow.LeaseID]fallow.Credits{}, open: map[fallow.Account]fallow.Credits{},
+		funds: map[fallow.Account]fallow.Credits{}, touched: map[fallow.Account]bool{},
 	}
 }
 
@@ -62,10 +66,50 @@ func (c *checks) started(l *lease, charge fallow.Pico) {
 	}
 }
 
+func (c *checks) opened(e settle.Opened) {
+	c.held[e.Lease] = e.Reserve
+	for _, a := range []fallow.Account{e.Tenant, e.Provider} {
+		c.open[a] += e.Reserve
+		c.touched[a] = true
+	}
+}
+
+// let counts what a provider has let with a new lease. One that either side
+// has ended may hold its slots a moment longer and isn't counted.
+func (c *checks) let(w *world, p *lender, l *lease) {
+	p.opened++
+	slots := uint32(0)
+	for _, o := range p.leases {
+		if !o.over && !o.ended {
+			slots += o.offer.Terms.Slots
+		}
+	}
+	if slots <= p.slots {
+		return
+	}
+	p.beyond++
+	if p.bad == nil {
+		w.broken("an honest provider lets a slot once", fmt.Sprintf("lease %d: %d slots let of %d", l.id, slots, p.slots), p.account)
+	}
+}
+
+// freed takes so much out of what a lease holds.
+func (c *checks) freed(id fallow.LeaseID, tenant, provider fallow.Account, amount fallow.Credits) {
+	amount = min(amount, c.held[id])
+	c.held[id] -= amount
+	c.open[tenant] -= amount
+	c.open[provider] -= amount
+}
+
 func (c *checks) redeemed(w *world, e settle.Redeemed) {
 	c.claimed[e.Lease] += e.Amount
 	c.due[e.Provider] += e.Amount
 	c.touched[e.Provider] = true
+	if l := w.leases[e.Lease]; l != nil {
+		c.freed(e.Lease, l.tenant.account, e.Provider, e.Amount)
+		c.funds[l.tenant.account] -= min(e.Amount, c.funds[l.tenant.account])
+		c.touched[l.tenant.account] = true
+	}
 	if c.claimed[e.Lease].Pico().Cmp(c.vouch[e.Lease]) > 0 {
 		w.broken("no provider is paid above its voucher", fmt.Sprintf("lease %d: %s redeemed, voucher over %s", e.Lease, c.claimed[e.Lease], c.vouch[e.Lease]), e.Provider)
 	}
@@ -92,6 +136,8 @@ func (c *checks) changed(w *world, e settle.Changed) {
 	if !e.Reason.Known() {
 		w.broken("every lease ends with a reason", fmt.Sprintf("lease %d ended with %q", e.Lease, e.Reason), e.Tenant, e.Provider)
 	}
+	c.freed(e.Lease, e.Tenant, e.Provider, c.held[e.Lease])
+	delete(c.held, e.Lease)
 	if l := w.leases[e.Lease]; l != nil {
 		l.closed = true
 	}
@@ -134,10 +180,15 @@ func (w *world) inspect() {
 		if !w.checks.touched[p.account] {
 			continue
 		}
-		e, err := w.books.Exposure(w.at(), p.account)
-		most, err2 := w.books.Ceiling(p.account)
-		if err != nil || err2 != nil || e > most {
-			w.broken("exposure stays below half the bond", fmt.Sprintf("%s of %s", e, most), p.account)
+		e := w.checks.open[p.account] + w.checks.due[p.account]
+		bond, _, err := w.registry.Standing(p.account)
+		if err != nil || e > bond/2 {
+			w.broken("exposure stays below half the bond", fmt.Sprintf("%s of a bond of %s", e, bond), p.account)
+		}
+	}
+	for _, t := range w.renters {
+		if a := t.account; w.checks.touched[a] && w.checks.open[a] > w.checks.funds[a] {
+			w.broken("no lease without funds", fmt.Sprintf("leases hold %s, the account %s", w.checks.open[a], w.checks.funds[a]), a)
 		}
 	}
 	clear(w.checks.touched)

@@ -34,6 +34,9 @@ type lender struct {
 	earned  uint64 // ucredit that came
 	lost    fallow.Pico
 	busy    uint64 // slot-milliseconds
+	opened  int    // leases
+	beyond  int    // leases opened while its slots were let already
+	failed  int    // leases that tenants left for its fault
 	tending bool
 }
 
@@ -152,6 +155,7 @@ func (p *lender) adopt(w *world, l *lease, offer fallow.Digest) {
 	p.habits[l.tenant.account] = h
 	delete(p.offers, offer)
 	p.leases[l.id] = l
+	w.checks.let(w, p, l)
 	p.twin.Adopt(l.id, offer, l.offer, l.reserve, w.clock.time())
 	p.tend(w)
 }

@@ -18,8 +18,9 @@ type Options struct {
 	// Progress is told the share of virtual time that is over; may be nil.
 	Progress func(percent int) `json:"-"`
 
-	// wrap lets a test break a rule and see that it is noticed.
-	wrap func(ledger) ledger
+	// tamper lets a test break a rule and see that it is noticed; it is called
+	// before any party comes.
+	tamper func(*world)
 }
 
 // Share is how much of its side an adversary has.

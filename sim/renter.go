@@ -309,6 +309,7 @@ func (t *renter) leave(w *world, l *lease, why fallow.Reason) {
 		return
 	}
 	w.report.left(why)
+	l.by.failed++
 	t.avoid[l.by.account] = w.clock.now + 3600*1000
 	for _, k := range l.job.tasks {
 		if k.on == l {

@@ -49,6 +49,10 @@ type Report struct {
 type KindReport struct {
 	Name    string         `json:"name"`
 	Parties int            `json:"parties"`
+	Slots   int            `json:"slots"`          // of providers of it
+	Leases  int            `json:"leases"`         // with providers of it
+	Beyond  int            `json:"beyond"`         // of these, opened while its slots were let already
+	Failed  int            `json:"failed"`         // of these, left by tenants for its fault
 	Earned  fallow.Credits `json:"earned_ucredit"` // that came to providers of it
 	Unpaid  fallow.Pico    `json:"unpaid"`         // its work that nobody paid
 	Taken   fallow.Pico    `json:"taken"`          // work that tenants of it never paid
@@ -104,6 +108,10 @@ func (w *world) summary() {
 	for _, p := range w.lenders {
 		if p.bad != nil {
 			k := of(p.bad)
+			k.Slots += int(p.slots)
+			k.Leases += p.opened
+			k.Beyond += p.beyond
+			k.Failed += p.failed
 			k.Earned += fallow.Credits(p.earned) + w.checks.due[p.account]
 			k.Unpaid = plus(k.Unpaid, p.lost)
 			continue
@@ -155,6 +163,10 @@ func (r Report) Print(out io.Writer) {
 		fmt.Fprintln(out)
 	}
 	for _, k := range r.Kinds {
-		fmt.Fprintf(out, "%-14s %d parties: earned %s, worked unpaid %s, took unpaid %s credits\n", k.Name, k.Parties, k.Earned, k.Unpaid, k.Taken)
+		fmt.Fprintf(out, "%-14s %d parties: earned %s, worked unpaid %s, took unpaid %s credits", k.Name, k.Parties, k.Earned, k.Unpaid, k.Taken)
+		if k.Leases > 0 {
+			fmt.Fprintf(out, "; %d leases, %d beyond its slots, %d left", k.Leases, k.Beyond, k.Failed)
+		}
+		fmt.Fprintln(out)
 	}
 }

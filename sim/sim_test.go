@@ -3,17 +3,13 @@ package sim
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"fallow.network"
-	"fallow.network/market"
-	"fallow.network/settle"
 )
 
 // small is a market that runs within a second.
@@ -57,7 +53,7 @@ func TestEachAdversaryIsHeld(t *testing.T) {
 			r := run(t, small(3, Share{a.Name, 30}))
 			seen := map[string]int{
 				"flood": r.Declines[fallow.ReasonRateLimited] + r.Declines[fallow.ReasonExposure], "lie": r.Caught, "never-pay": r.Ends[fallow.ReasonTenantGone],
-				"overcommit": r.Left[fallow.ReasonTimeout] + r.Declines[fallow.ReasonNoCapacity] + r.Leases, "replay": r.Skips[fallow.ReasonVoucherReplayed], "reuse-offer": r.Skips[fallow.ReasonOfferUsed],
+				"overcommit": r.Kinds[0].Beyond, "replay": r.Skips[fallow.ReasonVoucherReplayed], "reuse-offer": r.Skips[fallow.ReasonOfferUsed],
 				"vanish": r.Left[fallow.ReasonTimeout], "withhold": r.Left[fallow.ReasonBadOutput],
 			}[a.Name]
 			if seen == 0 {
@@ -90,76 +86,6 @@ func TestSeedFixesEveryEvent(t *testing.T) {
 	o.Seed++
 	if c := run(t, o); c.Digest == a.Digest {
 		t.Error("two seeds, one log")
-	}
-}
-
-// payTwice pays every payout a second time out of others' escrow.
-type payTwice struct{ ledger }
-
-func (b payTwice) EndBlock(at settle.Block) ([]settle.Effect, error) {
-	effects, err := b.ledger.EndBlock(at)
-	for _, e := range slices.Clone(effects) {
-		if m, ok := e.(market.Move); ok {
-			effects = append(effects, m)
-		}
-	}
-	return effects, err
-}
-
-// redeemAgain books what a voucher is worth again, as if it were not
-// cumulative.
-type redeemAgain struct{ ledger }
-
-func (b redeemAgain) Redeem(at settle.Block, signer fallow.Account, v []market.Signed, s []fallow.LeaseID) ([]settle.Result, []settle.Effect, error) {
-	results, effects, err := b.ledger.Redeem(at, signer, v, s)
-	return results, append(effects, effects...), err
-}
-
-// mint gives a depositor its coins back.
-type mint struct{ ledger }
-
-func (b mint) Redeem(at settle.Block, signer fallow.Account, v []market.Signed, s []fallow.LeaseID) ([]settle.Result, []settle.Effect, error) {
-	results, effects, err := b.ledger.Redeem(at, signer, v, s)
-	return results, append(effects, market.Move{From: settle.EscrowPool, To: "a stranger", Denom: fallow.CreditDenom, Amount: 1}), err
-}
-
-// silent ends leases without a reason.
-type silent struct{ ledger }
-
-func (b silent) Close(at settle.Block, signer fallow.Account, ids []fallow.LeaseID, why fallow.Reason) ([]settle.Result, []settle.Effect, error) {
-	results, effects, err := b.ledger.Close(at, signer, ids, why)
-	for i, e := range effects {
-		if c, ok := e.(settle.Changed); ok {
-			c.Reason = ""
-			effects[i] = c
-		}
-	}
-	return results, effects, err
-}
-
-func TestBrokenRulesAreNoticed(t *testing.T) {
-	for _, c := range []struct {
-		invariant string
-		wrap      func(ledger) ledger
-	}{
-		{"no provider is paid twice", func(l ledger) ledger { return payTwice{l} }},
-		{"no provider is paid above its voucher", func(l ledger) ledger { return redeemAgain{l} }},
-		{"the books add up", func(l ledger) ledger { return mint{l} }},
-		{"every lease ends with a reason", func(l ledger) ledger { return silent{l} }},
-	} {
-		t.Run(c.invariant, func(t *testing.T) {
-			o := small(5, Share{"withhold", 10})
-			o.wrap = c.wrap
-			_, err := Run(context.Background(), o)
-			var b *Breach
-			if !errors.As(err, &b) || b.Invariant != c.invariant {
-				t.Fatalf("got %v", err)
-			}
-			want := "fallow sim --seed 5 --providers 40 --tenants 8 --for 4h0m0s --adversaries withhold=10"
-			if b.Command != want || !strings.Contains(b.Error(), want) || b.At <= 0 {
-				t.Errorf("%v: want it to say %q", b, want)
-			}
-		})
 	}
 }
 
@@ -201,5 +127,71 @@ func TestManySeeds(t *testing.T) {
 	}
 	for _, o := range all {
 		t.Run(fmt.Sprint(o.Seed), func(t *testing.T) { run(t, o) })
+	}
+}
+
+// overcommitted runs a market in which slots are short, and says what the
+// first providers come to, of which the adversaries are two fifths.
+func overcommitted(t *testing.T, seed uint64, bad, forgiven bool) (r Report, earned uint64, busy float64) {
+	t.Helper()
+	o := Options{Seed: seed, Providers: 12, Tenants: 60, For: 2 * time.Hour}
+	if bad {
+		o.Adversaries = []Share{{"overcommit", 40}}
+	}
+	var in *world
+	o.tamper = func(w *world) {
+		in = w
+		if forgiven {
+			forgive(w)
+		}
+	}
+	r = run(t, o)
+	for _, p := range in.lenders[:5] {
+		earned += p.earned + uint64(in.checks.due[p.account])
+		busy = max(busy, float64(p.busy)/float64(uint64(in.clock.now-start)*uint64(p.slots)))
+	}
+	return r, earned, busy
+}
+
+// forgive has tenants forget who broke a lease.
+func forgive(w *world) {
+	w.clock.after(100, func() {
+		for _, t := range w.renters {
+			clear(t.avoid)
+		}
+		forgive(w)
+	})
+}
+
+// TestOvercommitGainsWorkAndNotPayForNothing has the same market thrice: the
+// same parties honest; overcommitting; and overcommitting without the rule that
+// who broke a lease isn't chosen again for an hour.
+func TestOvercommitGainsWorkAndNotPayForNothing(t *testing.T) {
+	honest, fair, _ := overcommitted(t, 2, false, false)
+	held, taken, busy := overcommitted(t, 2, true, false)
+	free, _, _ := overcommitted(t, 2, true, true)
+	if len(honest.Left) > 0 {
+		t.Errorf("honest parties break leases: %v", honest.Left)
+	}
+	k := held.Kinds[0]
+	if k.Beyond == 0 || k.Failed == 0 {
+		t.Fatalf("nothing was let twice: %+v", k)
+	}
+	if k.Failed != held.Left[fallow.ReasonTimeout] || len(held.Left) != 1 {
+		t.Errorf("tenants left %d leases of it, and in all %v", k.Failed, held.Left)
+	}
+	// It does gain: work that waits with it is work that honest ones lack. What
+	// it can't gain is pay for work that its slots didn't run.
+	if taken <= fair {
+		t.Errorf("it earned %d ucredit and an honest one %d: then say so where it is described", taken, fair)
+	}
+	if busy > 1 {
+		t.Errorf("its slots were busy %.2f of the time", busy)
+	}
+	if held.WrongPaid != 0 || held.JobsDone != held.Jobs {
+		t.Errorf("jobs suffer: %+v", held)
+	}
+	if f := free.Kinds[0].Failed; f <= k.Failed {
+		t.Errorf("%d leases broken with the rule, %d without: it stops nothing", k.Failed, f)
 	}
 }

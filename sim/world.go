@@ -116,8 +116,8 @@ func newWorld(o Options) (*world, error) {
 	}
 	w.registry.Exposure = books.Exposure
 	w.books = books
-	if o.wrap != nil {
-		w.books = o.wrap(books)
+	if o.tamper != nil {
+		o.tamper(w)
 	}
 	for i := range o.Providers {
 		if err := w.addLender(i, o.kind(i, o.Providers, true)); err != nil {
@@ -194,6 +194,10 @@ func (w *world) apply(effects []settle.Effect) {
 			if e.Denom == fallow.CreditDenom {
 				w.move(e)
 			}
+		case settle.Deposited:
+			w.checks.funds[e.Tenant] += e.Amount
+		case settle.Opened:
+			w.checks.opened(e)
 		case settle.Redeemed:
 			w.checks.redeemed(w, e)
 		case settle.Changed:
