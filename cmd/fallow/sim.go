@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,10 @@ import (
 	"fallow.network/sim"
 )
 
-func newSimCommand(a *app) *cobra.Command {
+func newSimCommand(a *app) *cobra.Command { return simCommand(a, sim.Run) }
+
+// simCommand has run stand for the simulation.
+func simCommand(a *app, run func(context.Context, sim.Options) (sim.Report, error)) *cobra.Command {
 	o := sim.Default()
 	var shares string
 	var kinds strings.Builder
@@ -63,7 +67,7 @@ breaks. Latency and run time are modelled, and no guest runs.`,
 					fmt.Fprintf(a.err, "%d%% of %s\n", percent, o.For)
 				}
 			}
-			report, err := sim.Run(c.Context(), o)
+			report, err := run(c.Context(), o)
 			if _, broken := errors.AsType[*sim.Breach](err); err != nil && !broken {
 				return err
 			}
