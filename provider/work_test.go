@@ -234,6 +234,14 @@ func TestRestartRunsWhatWasAccepted(t *testing.T) {
 	}
 	k.next("a wish for the module", func(m *nodev1.WorkResponse) bool { return len(m.GetWants()) > 0 })
 	w.until("two tasks run", func() bool { return w.d.capacity.usage().Running == 2 })
+	// Two may run before the rest has arrived: what counts is what was written down.
+	w.until("all are in the journal", func() bool {
+		tasks, err := w.d.journal.tasksOf(t.Context(), c.lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(tasks) == 5
+	})
 	k.close()
 	w.restart()
 	close(w.runner.hold)
