@@ -3,6 +3,7 @@ package sim
 import (
 	"fallow.network"
 	"fallow.network/market"
+	"fallow.network/receipt"
 )
 
 // Adversary is one way to cheat. Its hooks stand over what an honest party
@@ -19,6 +20,10 @@ type Adversary struct {
 	works func(*world, *lender) bool
 	// lies says whether a result is another than the task's.
 	lies func(*world, *lender) bool
+	// friends may check for it: see world.collusion.
+	friends bool
+	// again is a second receipt for the same attempt.
+	again func(*lease, receipt.Receipt) (receipt.Receipt, bool)
 	// withholds says whether the outputs behind a receipt stay away.
 	withholds func(*world, *lender) bool
 	// claims are further vouchers brought to the ledger beside the right one.
@@ -33,7 +38,7 @@ type Adversary struct {
 
 // Adversaries are all kinds, in the order of their names.
 func Adversaries() []Adversary {
-	return []Adversary{floodsDemands(), liesInResults(), neverPays(), overcommits(), replaysVouchers(), reusesOffers(), vanishes(), withholdsOutputs()}
+	return []Adversary{colludes(), equivocates(), floodsDemands(), liesInResults(), neverPays(), overcommits(), replaysVouchers(), reusesOffers(), vanishes(), withholdsOutputs()}
 }
 
 func adversary(name string) (Adversary, bool) {

@@ -204,7 +204,7 @@ var breakages = []struct {
 	{"an honest tenant pays only for outputs that it has", nil, func(w *world) {
 		each(w, 10_000, func(l *lease) {
 			if !l.over {
-				l.payable = append(l.payable, claim{fallow.Sum([]byte("never came")), fallow.PicoOf(1)})
+				l.payable = append(l.payable, claim{digest: fallow.Sum([]byte("never came")), charge: fallow.PicoOf(1)})
 				l.tenant.pay(w, l, true)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"fallow.network"
 	"fallow.network/market"
 	"fallow.network/provider"
+	"fallow.network/receipt"
 	"fallow.network/settle"
 	"fallow.network/wire"
 )
@@ -54,6 +55,7 @@ type lease struct {
 	over     bool // for the tenant
 	closed   bool // on the ledger
 	payable  []claim
+	seen     map[*order]receipt.Receipt // the first of each attempt
 	amount   fallow.Pico
 	receipts uint32
 	right    fallow.Pico // of receipts whose outputs arrived

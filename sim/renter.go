@@ -34,6 +34,7 @@ type renter struct {
 	running  int
 	seen     []settle.OpenEntry // that opened leases before
 	gained   fallow.Pico        // work that it never paid
+	outside  bool               // its checks run at other providers
 }
 
 // job is one workload of a tenant.
@@ -54,6 +55,9 @@ func (w *world) addRenter(i int, bad *Adversary) error {
 	t := &renter{
 		account: a, client: client, session: w.key(name + " session"), bad: bad, policy: verify.DefaultPolicy(),
 		evidence: map[fallow.Key]verify.Evidence{}, avoid: map[fallow.Account]fallow.Time{},
+	}
+	if t.outside = i%2 == 1; t.outside {
+		t.policy.Collusion = collusion
 	}
 	for i := range t.secret {
 		t.secret[i] = byte(w.rng.Uint32())
@@ -187,7 +191,7 @@ func (t *renter) open(w *world, j *job, ranked []market.Ranked, offers map[fallo
 				continue
 			}
 			w.report.Leases++
-			l := &lease{id: r.Lease, offer: chosen[i], tenant: t, by: w.by[chosen[i].Provider], job: j, session: t.session, reserve: entries[i].Reserve}
+			l := &lease{id: r.Lease, offer: chosen[i], tenant: t, by: w.by[chosen[i].Provider], job: j, session: t.session, reserve: entries[i].Reserve, seen: map[*order]receipt.Receipt{}}
 			w.leases[l.id] = l
 			j.leases = append(j.leases, l)
 			l.by.adopt(w, l, entries[i].Offer.ID())
@@ -286,6 +290,9 @@ func (t *renter) pay(w *world, l *lease, now bool) {
 	}
 	for _, c := range l.payable {
 		l.tree = append(l.tree, c.digest)
+		if c.wrong {
+			w.report.WrongPaid++
+		}
 	}
 	l.payable, l.amount, l.receipts = nil, amount, uint32(len(l.tree))
 	b, err := wire.EncodeVoucher(receipt.Voucher{Lease: l.id, Amount: l.amount, Receipts: l.receipts, ReceiptsRoot: receipt.Root(l.tree)})
@@ -318,6 +325,22 @@ func (t *renter) leave(w *world, l *lease, why fallow.Reason) {
 	}
 	t.shut(w, l, fallow.ReasonCancelled)
 	t.hand(w, l.job)
+}
+
+// convict leaves a provider that was proven wrong: nothing more is paid, what it
+// did unchecked is done again elsewhere, and what is known of it counts no more.
+func (t *renter) convict(w *world, l *lease, charge fallow.Pico) {
+	t.evidence[l.by.node] = t.evidence[l.by.node].Update(w.clock.now, t.policy.HalfLifeMS, charge, false)
+	l.payable = nil
+	for _, k := range l.job.tasks {
+		if k.done && k.by == l && !k.checked {
+			k.done, k.by = false, nil
+			l.job.left++
+			w.report.Tasks--
+			w.report.Redone++
+		}
+	}
+	t.leave(w, l, fallow.ReasonMismatch)
 }
 
 // shut pays what is owed and closes a lease.

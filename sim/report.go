@@ -27,7 +27,10 @@ type Report struct {
 	Leases       int                   `json:"leases"`
 	Checks       int                   `json:"checks"`
 	Caught       int                   `json:"caught"`       // by a check
-	WrongPaid    int                   `json:"wrong_paid"`   // wrong results that no check met
+	Confirmed    int                   `json:"confirmed"`    // wrong results that a checker confirmed
+	Proofs       int                   `json:"proofs"`       // two receipts of one attempt
+	Redone       int                   `json:"redone"`       // tasks that were done again, their provider found wrong
+	WrongPaid    int                   `json:"wrong_paid"`   // wrong results that were paid
 	OverCeiling  int                   `json:"over_ceiling"` // leases that lost more than the bare ceiling
 	Transactions int                   `json:"transactions"`
 	ToLease      Spread                `json:"to_lease_ms"`
@@ -144,7 +147,10 @@ func (r Report) Print(out io.Writer) {
 	fmt.Fprintf(out, "market         %d asked, %d offers, %d leases\n", r.Asked, r.Offers, r.Leases)
 	fmt.Fprintf(out, "to a lease     p50 %s, p95 %s\n", ms(r.ToLease.P50), ms(r.ToLease.P95))
 	fmt.Fprintf(out, "to the end     p50 %s, p95 %s\n", ms(r.ToFinish.P50), ms(r.ToFinish.P95))
-	fmt.Fprintf(out, "checks         %d, %d found false; %d wrong results paid\n", r.Checks, r.Caught, r.WrongPaid)
+	fmt.Fprintf(out, "checks         %d, %d found false, %d lies confirmed; %d wrong results paid\n", r.Checks, r.Caught, r.Confirmed, r.WrongPaid)
+	if r.Proofs+r.Redone > 0 {
+		fmt.Fprintf(out, "proofs         %d of two receipts for one attempt; %d tasks done again elsewhere\n", r.Proofs, r.Redone)
+	}
 	fmt.Fprintf(out, "honest earned  p5 %s, p50 %s, p95 %s credits\n", fallow.Credits(r.Earned.P5), fallow.Credits(r.Earned.P50), fallow.Credits(r.Earned.P95))
 	fmt.Fprintf(out, "honest unpaid  %s credits of work; %d leases above the bare ceiling\n", r.LostHonest, r.OverCeiling)
 	fmt.Fprintf(out, "utilisation    %.1f%%\n", r.Utilisation*100)

@@ -52,6 +52,7 @@ func TestEachAdversaryIsHeld(t *testing.T) {
 		t.Run(a.Name, func(t *testing.T) {
 			r := run(t, small(3, Share{a.Name, 30}))
 			seen := map[string]int{
+				"collude": r.Caught, "equivocate": r.Proofs,
 				"flood": r.Declines[fallow.ReasonRateLimited] + r.Declines[fallow.ReasonExposure], "lie": r.Caught, "never-pay": r.Ends[fallow.ReasonTenantGone],
 				"overcommit": r.Kinds[0].Beyond, "replay": r.Skips[fallow.ReasonVoucherReplayed], "reuse-offer": r.Skips[fallow.ReasonOfferUsed],
 				"vanish": r.Left[fallow.ReasonTimeout], "withhold": r.Left[fallow.ReasonBadOutput],
@@ -127,71 +128,5 @@ func TestManySeeds(t *testing.T) {
 	}
 	for _, o := range all {
 		t.Run(fmt.Sprint(o.Seed), func(t *testing.T) { run(t, o) })
-	}
-}
-
-// overcommitted runs a market in which slots are short, and says what the
-// first providers come to, of which the adversaries are two fifths.
-func overcommitted(t *testing.T, seed uint64, bad, forgiven bool) (r Report, earned uint64, busy float64) {
-	t.Helper()
-	o := Options{Seed: seed, Providers: 12, Tenants: 60, For: 2 * time.Hour}
-	if bad {
-		o.Adversaries = []Share{{"overcommit", 40}}
-	}
-	var in *world
-	o.tamper = func(w *world) {
-		in = w
-		if forgiven {
-			forgive(w)
-		}
-	}
-	r = run(t, o)
-	for _, p := range in.lenders[:5] {
-		earned += p.earned + uint64(in.checks.due[p.account])
-		busy = max(busy, float64(p.busy)/float64(uint64(in.clock.now-start)*uint64(p.slots)))
-	}
-	return r, earned, busy
-}
-
-// forgive has tenants forget who broke a lease.
-func forgive(w *world) {
-	w.clock.after(100, func() {
-		for _, t := range w.renters {
-			clear(t.avoid)
-		}
-		forgive(w)
-	})
-}
-
-// TestOvercommitGainsWorkAndNotPayForNothing has the same market thrice: the
-// same parties honest; overcommitting; and overcommitting without the rule that
-// who broke a lease isn't chosen again for an hour.
-func TestOvercommitGainsWorkAndNotPayForNothing(t *testing.T) {
-	honest, fair, _ := overcommitted(t, 2, false, false)
-	held, taken, busy := overcommitted(t, 2, true, false)
-	free, _, _ := overcommitted(t, 2, true, true)
-	if len(honest.Left) > 0 {
-		t.Errorf("honest parties break leases: %v", honest.Left)
-	}
-	k := held.Kinds[0]
-	if k.Beyond == 0 || k.Failed == 0 {
-		t.Fatalf("nothing was let twice: %+v", k)
-	}
-	if k.Failed != held.Left[fallow.ReasonTimeout] || len(held.Left) != 1 {
-		t.Errorf("tenants left %d leases of it, and in all %v", k.Failed, held.Left)
-	}
-	// It does gain: work that waits with it is work that honest ones lack. What
-	// it can't gain is pay for work that its slots didn't run.
-	if taken <= fair {
-		t.Errorf("it earned %d ucredit and an honest one %d: then say so where it is described", taken, fair)
-	}
-	if busy > 1 {
-		t.Errorf("its slots were busy %.2f of the time", busy)
-	}
-	if held.WrongPaid != 0 || held.JobsDone != held.Jobs {
-		t.Errorf("jobs suffer: %+v", held)
-	}
-	if f := free.Kinds[0].Failed; f <= k.Failed {
-		t.Errorf("%d leases broken with the rule, %d without: it stops nothing", k.Failed, f)
 	}
 }

@@ -24,12 +24,15 @@ type task struct {
 	attempts uint32
 	done     bool
 	on       *lease // that has it; nil while nobody has
+	by       *lease // that did it
+	checked  bool   // and was found right
 }
 
 // claim is a receipt that the next voucher takes.
 type claim struct {
 	digest fallow.Digest
 	charge fallow.Pico
+	wrong  bool // which only the simulation knows
 }
 
 // output is the digest of a task's right output, or of a made-up one.
@@ -63,6 +66,11 @@ func (p *lender) done(w *world, o *order, began fallow.Time) {
 	}
 	here := p.bad == nil || p.bad.withholds == nil || !p.bad.withholds(w, p)
 	w.clock.after(w.latency(), func() { l.tenant.receive(w, o, r, here) })
+	if p.bad != nil && p.bad.again != nil {
+		if second, ok := p.bad.again(l, r); ok {
+			w.clock.after(w.latency(), func() { l.tenant.receive(w, o, second, here) })
+		}
+	}
 	p.pump(w)
 }
 
@@ -70,6 +78,14 @@ func (p *lender) done(w *world, o *order, began fallow.Time) {
 // no check contradicts becomes payable.
 func (t *renter) receive(w *world, o *order, r receipt.Receipt, here bool) {
 	l, j := o.lease, o.lease.job
+	if before, ok := l.seen[o]; ok {
+		if receipt.Equivocates(before, r) && !j.over && !l.over {
+			w.report.Proofs++
+			t.convict(w, l, before.Charge)
+		}
+		return // sent again, as after a cut
+	}
+	l.seen[o] = r
 	l.out--
 	if o.task.on == l && o.task.attempts == o.attempt {
 		o.task.on = nil
@@ -87,31 +103,26 @@ func (t *renter) receive(w *world, o *order, r receipt.Receipt, here bool) {
 	}
 	l.right = plus(l.right, r.Charge)
 	digest := fallow.Sum(fmt.Appendf(nil, "%+v", r))
+	wrong := r.Output != receipt.OutputDigest([]receipt.Output{o.output(true)}) || r.Gas != fallow.Gas(o.task.gas)
 	e := t.evidence[l.by.node]
 	bond, _, _ := w.registry.Standing(l.by.account)
-	if t.secret.Chosen(digest, t.policy.RateFor(e, w.clock.now, r.Charge, bond)) {
+	checked := t.secret.Chosen(digest, t.policy.RateFor(e, w.clock.now, r.Charge, bond))
+	if checked {
 		w.report.Checks++
-		truth := r
-		truth.Outputs = []receipt.Output{o.output(true)}
-		truth.Output = receipt.OutputDigest(truth.Outputs)
-		found := verify.ResultOf(truth)
-		verdict := verify.Judge(verify.ResultOf(r), found, nil)
-		if verdict == verify.Suspended {
-			verdict = verify.Judge(verify.ResultOf(r), found, &found)
-		}
-		t.evidence[l.by.node] = e.Update(w.clock.now, t.policy.HalfLifeMS, r.Charge, verdict.PaysClaim())
-		if !verdict.PaysClaim() {
+		right := t.check(w, o, r)
+		if !right {
 			w.report.Caught++
-			t.leave(w, l, fallow.ReasonMismatch)
+			t.convict(w, l, r.Charge)
 			return
 		}
+		if wrong {
+			w.report.Confirmed++
+		}
+		t.evidence[l.by.node] = e.Update(w.clock.now, t.policy.HalfLifeMS, r.Charge, true)
 	}
-	if r.Output != receipt.OutputDigest([]receipt.Output{o.output(true)}) {
-		w.report.WrongPaid++
-	}
-	l.payable = append(l.payable, claim{digest, r.Charge})
+	l.payable = append(l.payable, claim{digest, r.Charge, wrong})
 	if !o.task.done {
-		o.task.done = true
+		o.task.done, o.task.by, o.task.checked = true, l, checked
 		j.left--
 		w.report.Tasks++
 	}
@@ -121,6 +132,23 @@ func (t *renter) receive(w *world, o *order, r receipt.Receipt, here bool) {
 		return
 	}
 	t.hand(w, j)
+}
+
+// check says whether a check finds a result right: a run here or at another
+// provider, and a third one where they differ.
+func (t *renter) check(w *world, o *order, r receipt.Receipt) bool {
+	if bad := o.lease.by.bad; t.outside && bad != nil && bad.friends && w.rng.Uint64N(uint64(verify.All)) < uint64(w.collusion) {
+		return true
+	}
+	truth := r
+	truth.Outputs = []receipt.Output{o.output(true)}
+	truth.Output, truth.Gas = receipt.OutputDigest(truth.Outputs), fallow.Gas(o.task.gas)
+	found := verify.ResultOf(truth)
+	verdict := verify.Judge(verify.ResultOf(r), found, nil)
+	if verdict == verify.Suspended {
+		verdict = verify.Judge(verify.ResultOf(r), found, &found)
+	}
+	return verdict.PaysClaim()
 }
 
 func plus(a, b fallow.Pico) fallow.Pico {

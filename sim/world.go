@@ -14,12 +14,15 @@ import (
 	"fallow.network"
 	"fallow.network/market"
 	"fallow.network/settle"
+	"fallow.network/verify"
 	"fallow.network/wire"
 )
 
 const (
 	chainID = "fallow-sim"
 	blockMS = 5_000
+	// collusion is r of the design, as the client reckons with it.
+	collusion verify.PPM = 100_000
 	// drain is how long jobs may go on when no more begin.
 	drain = 12 * time.Hour
 	// settling is how long vouchers may be on their way after the last job.
@@ -56,11 +59,14 @@ type world struct {
 	by       map[fallow.Account]*lender
 	leases   map[fallow.LeaseID]*lease
 	txs      []func(settle.Block) error
-	checks   checks
-	digest   hash.Hash
-	report   Report
-	end      fallow.Time
-	breach   error
+	// collusion is the chance that a checker from the market is a friend of
+	// the one it checks, where that has friends; tenants reckon with it.
+	collusion verify.PPM
+	checks    checks
+	digest    hash.Hash
+	report    Report
+	end       fallow.Time
+	breach    error
 }
 
 // virtual is a clock that also speaks the daemon's time.
@@ -102,7 +108,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 func newWorld(o Options) (*world, error) {
 	w := &world{
 		o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x66616c6c6f77)), bank: map[fallow.Account]uint64{}, bonds: map[fallow.Account]uint64{},
-		by: map[fallow.Account]*lender{}, leases: map[fallow.LeaseID]*lease{}, digest: sha256.New(), height: 1,
+		by: map[fallow.Account]*lender{}, leases: map[fallow.LeaseID]*lease{}, digest: sha256.New(), height: 1, collusion: collusion,
 		end: start + fallow.Time(o.For.Milliseconds()),
 	}
 	w.clock.now = start
