@@ -185,7 +185,7 @@ this home's own records, so it works while the network is away.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.jobIDs,
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+			return a.withTenant(c.Context(), awayWait, func(t *sdk.Tenant) error {
 				return a.runJob(c.Context(), t, client.JobID(args[0]), quiet)
 			})
 		},
@@ -198,7 +198,7 @@ this home's own records, so it works while the network is away.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.jobIDs,
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+			return a.withTenant(c.Context(), awayWait, func(t *sdk.Tenant) error {
 				b, err := t.Cancel(c.Context(), client.JobID(args[0]), nil)
 				if err != nil && b == nil {
 					return explain(err)

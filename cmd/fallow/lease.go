@@ -38,7 +38,7 @@ func newLeaseOpenCommand(a *app) *cobra.Command {
 			if wish.Reserve, err = fallow.ParseCredits(reserve); err != nil {
 				return fail(exitUsage, fmt.Errorf("--reserve: %w", err), "")
 			}
-			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+			return a.withTenant(c.Context(), awayWait, func(t *sdk.Tenant) error {
 				all, err := t.OpenLeases(c.Context(), wish, nil)
 				if err != nil {
 					return explain(err)
@@ -65,7 +65,7 @@ func newLeaseListCommand(a *app) *cobra.Command {
 		Short:   "List the standing leases of this home",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+			return a.withTenant(c.Context(), 0, func(t *sdk.Tenant) error {
 				leases, err := t.StandingLeases(c.Context(), all)
 				if err != nil {
 					return err
@@ -114,7 +114,7 @@ func newLeaseCloseCommand(a *app) *cobra.Command {
 				}
 				ids = append(ids, fallow.LeaseID(n))
 			}
-			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+			return a.withTenant(c.Context(), awayWait, func(t *sdk.Tenant) error {
 				if all {
 					open, err := t.StandingLeases(c.Context(), false)
 					if err != nil {

@@ -270,35 +270,6 @@ func newDepositCommand(a *app) *cobra.Command {
 	return c
 }
 
-func newWithdrawCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "withdraw CREDITS|all",
-		Short: "Take free credits out of escrow",
-		Example: `  fallow withdraw 10
-  fallow withdraw all`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			var amount fallow.Credits
-			if args[0] != "all" {
-				var err error
-				if amount, err = fallow.ParseCredits(args[0]); err != nil {
-					return fail(exitUsage, err, "")
-				}
-				if amount == 0 {
-					return usage("nothing to withdraw: want an amount, or all")
-				}
-			}
-			return a.withPurse(c.Context(), func(p *sdk.Purse) error {
-				got, tx, err := p.Sender.Withdraw(c.Context(), amount)
-				if err != nil {
-					return err
-				}
-				return a.printSent(tx, got.String(), fmt.Sprintf("withdrew %s credits", got))
-			})
-		},
-	}
-}
-
 func newGrantCommand(a *app) *cobra.Command {
 	var (
 		limit   string

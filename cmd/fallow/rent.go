@@ -24,15 +24,19 @@ func rentVerbs(a *app) []*cobra.Command {
 	return []*cobra.Command{newRunCommand(a), newJobsCommand(a), newJobCommand(a), newLeaseCommand(a)}
 }
 
-// withTenant opens the home's tenant for one verb.
-func (a *app) withTenant(ctx context.Context, do func(*sdk.Tenant) error) error {
+// withTenant opens the home's tenant for one verb; a ledger that is away then is
+// asked for up to wait.
+func (a *app) withTenant(ctx context.Context, wait time.Duration, do func(*sdk.Tenant) error) error {
 	h, _, ring, err := a.ring()
 	if err != nil {
 		return err
 	}
 	return a.traced(ctx, h, "tenant", a.logger(), func(ctx context.Context) error {
-		t, err := sdk.OpenTenant(ctx, h, ring, a.logger(), a.tenant...)
-		if err != nil {
+		var t *sdk.Tenant
+		if err := a.patiently(ctx, wait, func() (err error) {
+			t, err = sdk.OpenTenant(ctx, h, ring, a.logger(), a.tenant...)
+			return err
+		}); err != nil {
 			return err
 		}
 		return errors.Join(do(t), t.Close())
@@ -78,7 +82,7 @@ show ID says a moment later. --wait waits for it.`,
 			if !f.punch {
 				a.tenant = append(a.tenant, sdk.RelayOnly)
 			}
-			return a.withTenant(c.Context(), func(t *sdk.Tenant) error {
+			return a.withTenant(c.Context(), awayWait, func(t *sdk.Tenant) error {
 				id, err := t.Submit(c.Context(), job, client.Folder(filepath.Dir(args[0])), options)
 				if err != nil {
 					return fail(exitUsage, err, "")
