@@ -348,6 +348,12 @@ func (p *testProvider) run(ctx context.Context, lease testLease, m *nodev1.Task,
 	}
 	p.running[at] = true
 	p.mu.Unlock()
+	// A task that had not begun when its connection was cut is taken again.
+	leave := func() {
+		p.mu.Lock()
+		delete(p.running, at)
+		p.mu.Unlock()
+	}
 	if p.silent != nil && p.silent(at.task, at.attempt) {
 		return
 	}
@@ -381,6 +387,7 @@ func (p *testProvider) run(ctx context.Context, lease testLease, m *nodev1.Task,
 			}
 			select {
 			case <-ctx.Done():
+				leave()
 				return
 			case <-time.After(2 * time.Millisecond):
 			}
@@ -393,6 +400,7 @@ func (p *testProvider) run(ctx context.Context, lease testLease, m *nodev1.Task,
 	case slots <- struct{}{}:
 		defer func() { <-slots }()
 	case <-ctx.Done():
+		leave()
 		return
 	}
 	started := time.Now()
