@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"fallow.network"
 	"fallow.network/formats"
 )
 
@@ -112,6 +113,72 @@ func TestResumeFindsALeaseThatOpenedInTheDark(t *testing.T) {
 	}
 	if a.runs() < 4 {
 		t.Errorf("ran %d", a.runs())
+	}
+}
+
+// TestAnOpeningThatIsOnItsWayIsWaitedFor kills the client when its transaction
+// has gone out, which comes into a block only after the next client looked.
+func TestAnOpeningThatIsOnItsWayIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	s.hub("hub", a)
+	var frozen atomic.Bool
+	var late []OpenEntry
+	lost := false
+	s.ledger.fault = func(call string, after bool) error {
+		switch {
+		case frozen.Load():
+			return errCrash
+		case call == "open" && !after && !lost:
+			lost = true
+			frozen.Store(true)
+			return errCrash
+		}
+		return nil
+	}
+	s.ledger.sent = func(entries []OpenEntry) {
+		if late == nil {
+			late = entries
+		}
+	}
+	c := s.client()
+	id := s.submit(c, s.job(4, nil))
+	c.store.fault = func(bool) error {
+		if frozen.Load() {
+			return errCrash
+		}
+		return nil
+	}
+	if _, err := c.Run(t.Context(), id, s.watch); !errors.Is(err, errCrash) {
+		t.Fatalf("the first client: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(late) != 1 {
+		t.Fatalf("%d offers were on their way", len(late))
+	}
+	frozen.Store(false)
+	// The provider has nothing else to lease.
+	a.decline = fallow.ReasonNoCapacity
+	c = s.client()
+	landed := make(chan error)
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		_, _, err := s.ledger.Open(context.Background(), c.config.Tenant, late)
+		landed <- err
+	}()
+	bill, err := c.Run(t.Context(), id, s.watch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-landed; err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a)
+	if len(s.ledger.leases) != 1 {
+		t.Errorf("%d leases, want the one that was on its way", len(s.ledger.leases))
 	}
 }
 

@@ -172,12 +172,15 @@ type testLedger struct {
 	listing []Listing
 	bonds   map[fallow.Account]Standing
 	skip    map[fallow.Account]fallow.Reason
+	began   time.Time
 	txs     int
 	calls   map[string]int
 	loses   bool // what it is handed
 	// fault runs before a call and after its effect; an error is what the
 	// caller gets.
 	fault func(call string, after bool) error
+	// sent sees what is to be opened, whatever becomes of it.
+	sent func([]OpenEntry)
 }
 
 type testLease struct {
@@ -189,7 +192,7 @@ type testLease struct {
 
 func newTestLedger(free fallow.Credits) *testLedger {
 	return &testLedger{
-		free: free, next: 1, leases: map[fallow.LeaseID]*testLease{}, used: map[fallow.Digest]bool{},
+		began: time.Now(), free: free, next: 1, leases: map[fallow.LeaseID]*testLease{}, used: map[fallow.Digest]bool{},
 		bonds: map[fallow.Account]Standing{}, skip: map[fallow.Account]fallow.Reason{}, calls: map[string]int{},
 	}
 }
@@ -218,6 +221,9 @@ func (l *testLedger) tx(bytes uint64) Transaction {
 }
 
 func (l *testLedger) Open(_ context.Context, _ fallow.Account, entries []OpenEntry) (out []OpenResult, txs []Transaction, err error) {
+	if l.sent != nil {
+		l.sent(entries)
+	}
 	err = l.do("open", func() error {
 		for _, e := range entries {
 			o, err := wire.OpenOffer(testChain, e.Offer)
@@ -299,9 +305,14 @@ func (l *testLedger) Hand(_ context.Context, ids []fallow.LeaseID, releases []ma
 	return tx, err
 }
 
+// height moves with transactions, and by itself.
+func (l *testLedger) height() fallow.Height {
+	return fallow.Height(100+l.txs) + fallow.Height(time.Since(l.began)/(200*time.Millisecond))
+}
+
 func (l *testLedger) Escrow(context.Context, fallow.Account) (e Escrow, err error) {
 	err = l.do("escrow", func() error {
-		e = Escrow{Free: l.free.Pico(), Height: fallow.Height(100 + l.txs), Time: fallow.Time(time.Now().UnixMilli())}
+		e = Escrow{Free: l.free.Pico(), Height: l.height(), Time: fallow.Time(time.Now().UnixMilli())}
 		return nil
 	})
 	return e, err

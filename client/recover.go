@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fallow.network"
@@ -89,6 +90,55 @@ func (r *run) leases(ctx context.Context) ([]lease, error) {
 		return nil, err
 	}
 	return list, nil
+}
+
+// lateBlocks is for how many blocks an opening that may be on its way to the
+// ledger is waited for, and lateWait for how long while no block is seen.
+const (
+	lateBlocks = 3
+	lateWait   = 15 * time.Second
+	latePoll   = 100 * time.Millisecond
+)
+
+// late gives leases that a process before this one opened and never heard of.
+// Its transaction may still be on its way: what it will lease is not to be had
+// otherwise, and asking for more beside it would pay for both. It runs beside
+// the loop, once at a time.
+func (r *run) late(ctx context.Context) ([]lease, error) {
+	list, err := r.c.store.leasesOf(ctx, r.rec.ID)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(l lease) bool { return l.state != leaseOpening })
+	if len(list) == 0 {
+		return nil, nil
+	}
+	ticker := time.NewTicker(latePoll)
+	defer ticker.Stop()
+	for began := time.Now(); ; {
+		if _, err := r.c.adopt(ctx, list); err != nil {
+			return nil, err
+		}
+		if opened(list) {
+			return slices.DeleteFunc(list, func(l lease) bool { return l.id == 0 }), nil
+		}
+		e, err := r.c.books.Escrow(ctx, r.c.config.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		if r.lateUntil == 0 {
+			r.lateUntil = e.Height + lateBlocks
+		}
+		valid := slices.ContainsFunc(list, func(l lease) bool { return l.offer.LastHeight > e.Height })
+		if !valid || e.Height >= r.lateUntil || time.Since(began) > lateWait {
+			return nil, nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // resume takes a lease up again.

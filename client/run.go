@@ -80,15 +80,16 @@ type run struct {
 	wrong    map[fallow.Account]bool // found wrong in this job
 	refused  map[fallow.Account]string
 
-	asking   bool
-	asks     int // in a row without an offer
-	nextAsk  time.Time
-	firstAsk time.Time
-	asked    time.Time
-	extra    int // asks beside leases that work
-	raising  map[fallow.LeaseID]bool
-	paidAll  fallow.Pico
-	fatal    error
+	asking    bool
+	lateUntil fallow.Height // up to which a lost opening is waited for; late's alone
+	asks      int           // in a row without an offer
+	nextAsk   time.Time
+	firstAsk  time.Time
+	asked     time.Time
+	extra     int // asks beside leases that work
+	raising   map[fallow.LeaseID]bool
+	paidAll   fallow.Pico
+	fatal     error
 }
 
 // station is one lease in a job.

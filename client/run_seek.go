@@ -195,6 +195,15 @@ func (r *run) seek(ctx context.Context, q question, w wish, free fallow.Credits,
 		m.err = &BudgetError{Have: 0, Escrow: true, Need: max(r.rec.Options.Budget, 1), From: "nothing is left to reserve"}
 		return m
 	}
+	var late []lease
+	m.err = r.c.patient(ctx, r.told, func() (err error) {
+		late, err = r.late(ctx)
+		return err
+	})
+	if m.err != nil || len(late) > 0 {
+		m.opened = late
+		return m
+	}
 	switch {
 	case limited:
 		w.funds = min(free, have)
