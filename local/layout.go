@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -134,6 +135,8 @@ type ports struct {
 	BlockTime   sdk.Duration   `toml:"block_time"`
 	CheckWindow sdk.Duration   `toml:"check_window"`
 	Credits     uint64         `toml:"credits"`
+
+	claim io.Closer // of the block of ports, while the network runs
 }
 
 func (c Config) portsFile() string { return filepath.Join(c.Dir, "ports.toml") }
@@ -150,7 +153,8 @@ func (c Config) names() []string {
 	return names
 }
 
-// loadPorts reads the ports, or chooses them and writes them down.
+// loadPorts reads the ports, or chooses them and writes them down. What it chose
+// is claimed until release.
 func (c Config) loadPorts(ctx context.Context) (ports, error) {
 	var p ports
 	b, err := os.ReadFile(c.portsFile())
@@ -164,7 +168,10 @@ func (c Config) loadPorts(ctx context.Context) (ports, error) {
 	}
 	var free picker
 	defer free.close()
-	for _, at := range []*int{&p.RPC, &p.GRPC, &p.REST, &p.Peer, &p.Metrics, &p.Up} {
+	if err := free.choose(ctx, &p); err != nil {
+		return p, err
+	}
+	for _, at := range []*int{&p.RPC, &p.GRPC, &p.REST, &p.Peer, &p.Metrics} {
 		if err := free.pick(ctx, at); err != nil {
 			return p, err
 		}

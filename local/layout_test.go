@@ -3,9 +3,11 @@ package local
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,7 @@ func TestPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.release)
 	again, err := c.loadPorts(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -100,12 +103,46 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+// Networks that are made at the same time share no port, long before their
+// parties listen; a claim ends with its network.
+func TestPortsOfManyNetworks(t *testing.T) {
+	by := map[int]int{}
+	for i := range 20 {
+		c := Default(t.TempDir())
+		p, err := c.loadPorts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.release)
+		for _, port := range append([]int{p.RPC, p.GRPC, p.REST, p.Peer, p.Metrics, p.Up}, append(slices.Collect(maps.Values(p.Listen)), slices.Collect(maps.Values(p.Status))...)...) {
+			if other, taken := by[port]; taken {
+				t.Fatalf("networks %d and %d share %d", other, i, port)
+			}
+			by[port] = i
+		}
+		if _, err := claim(t.Context(), p.Up); err == nil {
+			t.Fatalf("the block of network %d can be claimed twice", i)
+		}
+	}
+	c := Default(t.TempDir())
+	p, err := c.loadPorts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.release()
+	if err := c.waitForPorts(t.Context(), &p, Running{}, func(string, string) {}); err != nil || p.claim == nil {
+		t.Errorf("a network that comes back: %v", err)
+	}
+	p.release()
+}
+
 func TestPortsInUse(t *testing.T) {
 	c := Default(t.TempDir())
 	p, err := c.loadPorts(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.release)
 	if err := c.free(t.Context(), p); err != nil {
 		t.Fatalf("free ports: %v", err)
 	}
@@ -128,11 +165,11 @@ func TestPortsInUse(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err = c.waitForPorts(ctx, p, Running{}, func(string, string) {})
+	err = c.waitForPorts(ctx, &p, Running{}, func(string, string) {})
 	if err == nil || !strings.Contains(err.Error(), "of node is used by another program") || !strings.Contains(err.Error(), "--dir") {
 		t.Errorf("waited for ports: %v", err)
 	}
-	err = c.waitForPorts(ctx, p, Running{Parties: map[string]int{"node": os.Getpid()}}, func(string, string) {})
+	err = c.waitForPorts(ctx, &p, Running{Parties: map[string]int{"node": os.Getpid()}}, func(string, string) {})
 	if err == nil || !strings.Contains(err.Error(), "earlier network") || !strings.Contains(err.Error(), "(node)") {
 		t.Errorf("waited for parties: %v", err)
 	}
@@ -164,6 +201,7 @@ func TestUnlike(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.release)
 	usual := Default(c.Dir)
 	if p, err = usual.loadPorts(t.Context()); err != nil || time.Duration(p.BlockTime) != 500*time.Millisecond || p.Credits != 2000 {
 		t.Errorf("made with %+v, %v", p, err)

@@ -13,16 +13,38 @@ import (
 	"time"
 )
 
-// Ports are drawn below those that systems give to outgoing connections, so
-// that a party finds its own free when it comes back.
+// Ports are drawn below those that Linux gives to outgoing connections, so that a
+// party finds its own free when it comes back. They are drawn from a block that
+// no other network on this machine has: parties take theirs seconds after they
+// were found free.
 const (
-	lowPort   = 20_000
-	highPort  = 32_000
-	portTries = 1000
+	lowPort    = 20_000
+	highPort   = 32_000
+	blockPorts = 100
+	portTries  = 1000
 )
 
+// claim holds the first port of a block over UDP, as long as a network runs. That
+// is the port of the network's own metrics, which are served over TCP.
+func claim(ctx context.Context, port int) (io.Closer, error) {
+	var lc net.ListenConfig
+	return lc.ListenPacket(ctx, "udp", hostPort(port))
+}
+
+// release gives up the block.
+func (p *ports) release() {
+	if p.claim != nil {
+		_ = p.claim.Close()
+		p.claim = nil
+	}
+}
+
 // picker picks free ports and holds them, so that none is picked twice.
-type picker struct{ held []io.Closer }
+type picker struct {
+	block int          // the first port
+	taken map[int]bool // the network's own from before
+	held  []io.Closer
+}
 
 func (f *picker) close() {
 	for _, l := range f.held {
@@ -30,13 +52,52 @@ func (f *picker) close() {
 	}
 }
 
-// pick fills at, unless it is chosen already.
+// choose chooses a block that nobody has, and claims it for p; one that p has
+// stays.
+func (f *picker) choose(ctx context.Context, p *ports) error {
+	f.taken = map[int]bool{p.RPC: true, p.GRPC: true, p.REST: true, p.Peer: true, p.Metrics: true, p.Up: true}
+	for _, m := range []map[string]int{p.Listen, p.Status} {
+		for _, port := range m {
+			f.taken[port] = true
+		}
+	}
+	if p.Up != 0 {
+		f.block = p.Up - p.Up%blockPorts
+		return nil
+	}
+	for range portTries {
+		first := lowPort + rand.IntN((highPort-lowPort)/blockPorts)*blockPorts
+		c, err := claim(ctx, first)
+		if err != nil {
+			continue
+		}
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", hostPort(first))
+		if err != nil {
+			_ = c.Close()
+			continue
+		}
+		f.held = append(f.held, l)
+		f.block, p.Up, p.claim = first, first, c
+		return nil
+	}
+	return fmt.Errorf("no free block of %d ports between %d and %d", blockPorts, lowPort, highPort)
+}
+
+// pick fills at, unless it is chosen already, from the block; a network too large
+// for one takes what is free elsewhere.
 func (f *picker) pick(ctx context.Context, at *int) error {
 	if *at != 0 {
 		return nil
 	}
-	for range portTries {
-		port := lowPort + rand.IntN(highPort-lowPort)
+	for i := range portTries {
+		port := f.block + 1 + i
+		if i+1 >= blockPorts {
+			port = lowPort + rand.IntN(highPort-lowPort)
+		}
+		if f.taken[port] {
+			continue
+		}
 		held, err := listen(ctx, port)
 		f.held = append(f.held, held...)
 		if err == nil {
@@ -64,13 +125,13 @@ func listen(ctx context.Context, port int) ([]io.Closer, error) {
 // errPort is a party's port that somebody else holds.
 var errPort = errors.New("used by another program")
 
-// free says whether every party finds its ports.
+// free says whether every party finds its ports; the network's own is claimed.
 func (c Config) free(ctx context.Context, p ports) error {
 	type one struct {
 		party string
 		port  int
 	}
-	all := []one{{"node", p.RPC}, {"node", p.GRPC}, {"node", p.REST}, {"node", p.Peer}, {"node", p.Metrics}, {"up", p.Up}}
+	all := []one{{"node", p.RPC}, {"node", p.GRPC}, {"node", p.REST}, {"node", p.Peer}, {"node", p.Metrics}}
 	for _, n := range c.names() {
 		all = append(all, one{n, p.Listen[n]}, one{n, p.Status[n]})
 	}
@@ -93,8 +154,9 @@ const (
 	portWait   = 2 * time.Second
 )
 
-// waitForPorts waits until what an earlier network left has gone.
-func (c Config) waitForPorts(ctx context.Context, p ports, before Running, events func(party, what string)) error {
+// waitForPorts claims the network's block, and waits until what an earlier
+// network left has gone.
+func (c Config) waitForPorts(ctx context.Context, p *ports, before Running, events func(party, what string)) error {
 	wait := portWait
 	for _, pid := range before.Parties {
 		if Alive(pid) {
@@ -106,7 +168,15 @@ func (c Config) waitForPorts(ctx context.Context, p ports, before Running, event
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for said := false; ; said = true {
-		err := c.free(ctx, p)
+		var err error
+		if p.claim == nil {
+			if p.claim, err = claim(ctx, p.Up); err != nil {
+				p.claim, err = nil, fmt.Errorf("port %d of up is %w: %w", p.Up, errPort, err)
+			}
+		}
+		if err == nil {
+			err = c.free(ctx, *p)
+		}
 		if err == nil || !errors.Is(err, errPort) {
 			return err
 		}

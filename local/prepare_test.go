@@ -74,6 +74,7 @@ func testPrepare(t *testing.T, dir string) (Config, sdk.Network) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.release)
 	n, err := c.prepare(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)

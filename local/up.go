@@ -53,10 +53,11 @@ func Up(ctx context.Context, c Config, events func(party, what string), ready fu
 		events(party, what)
 	}
 	p, err := c.loadPorts(ctx)
+	defer p.release()
 	if err != nil {
 		return err
 	}
-	if err := c.waitForPorts(ctx, p, before, tell); err != nil {
+	if err := c.waitForPorts(ctx, &p, before, tell); err != nil {
 		return err
 	}
 	notes := p.unlike(c)
