@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -137,23 +136,29 @@ func (a *app) withdraw(ctx context.Context, p *sdk.Purse, amount fallow.Credits,
 	if err != nil && exitOf(err) != exitFunds {
 		return err
 	}
-	list, lerr := reserved(ctx, p.Client, account)
+	var list []reservedLease
+	var unknown error
+	if err != nil || amount == 0 {
+		list, unknown = reserved(ctx, p.Client, account)
+	}
 	if err != nil {
-		if lerr == nil && len(list) > 0 {
+		if unknown == nil && len(list) > 0 {
 			err = fail(exitFunds, err, fmt.Sprintf("%d leases reserve credits still; with --wait it waits for them", len(list)))
 		}
 		return err
 	}
-	// The credits are out, whatever came of the question after them.
-	if amount > 0 {
-		list = nil
-	}
 	out := withdrawn{sent{tx.Hash, tx.Height, tx.Bytes, tx.Fee, got.String()}, list}
-	return errors.Join(lerr, a.print(out, func(w io.Writer) {
+	if err := a.print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "withdrew %s credits in block %d (fee %s FAL, tx %s)\n", got, tx.Height, tx.Fee, tx.Hash)
 		printReserved(w, list)
 		if len(list) > 0 {
 			fmt.Fprintln(w, "  to wait for all of it: fallow withdraw all --wait")
 		}
-	}))
+	}); err != nil {
+		return err
+	}
+	if unknown != nil { // the credits are out, whatever came of the question after them
+		fmt.Fprintf(plain{a.err}, "what leases keep back is not known: %v\n", unknown)
+	}
+	return nil
 }
