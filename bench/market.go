@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"fallow.network"
@@ -74,71 +73,6 @@ func rested(ctx context.Context, t *sdk.Tenant) error {
 	}
 	_, err = t.Purse.Client.WaitHeight(ctx, head.Height+firm+3)
 	return err
-}
-
-// bidders runs one task with one provider that may answer and with all three.
-func (b *bench) bidders(ctx context.Context) error {
-	return b.withTenant(ctx, func(t *sdk.Tenant) error {
-		var all []fallow.Account
-		for p, err := range t.Purse.Client.Providers(ctx) {
-			if err != nil {
-				return err
-			}
-			all = append(all, fallow.Account(p.GetOwner()))
-		}
-		first := 0.0 // bytes with one bidder
-		for _, n := range []int{1, len(all)} {
-			if err := rested(ctx, t); err != nil {
-				return err
-			}
-			var (
-				offers int
-				asked  time.Time
-				wait   time.Duration
-			)
-			bill, err := b.begin(ctx, t, fmt.Sprintf("bidders-%d", n), 1, func(o *client.Options) {
-				o.Placement.Providers = all[:n]
-				o.Slots = 1
-			}, func(e client.Event) {
-				switch e.(type) {
-				case client.DemandSent:
-					asked = time.Now()
-				case client.OfferSeen:
-					offers++
-				case client.LeaseOpened:
-					wait = time.Since(asked)
-				}
-			})
-			if err != nil {
-				return err
-			}
-			on, err := sdk.ReadOnChain(ctx, t.Purse.Client, bill)
-			if err != nil {
-				return err
-			}
-			var (
-				opening, txs int
-				kinds        []string
-			)
-			for _, tr := range on.Traces {
-				kinds = append(kinds, fmt.Sprintf("%s %d", strings.Join(tr.Kinds, "+"), tr.Bytes))
-				if slices.Contains(tr.Kinds, "open") {
-					opening += tr.Bytes
-					txs++
-				}
-			}
-			if first == 0 {
-				first = float64(opening)
-			}
-			b.add(
-				Row{What: fmt.Sprintf("transactions to open a lease, %s", counted(offers, "bidder")), Value: float64(txs), Unit: "tx", Goal: 1, Note: fmt.Sprintf("%.3g s from question to lease", wait.Seconds())},
-				Row{
-					What: fmt.Sprintf("bytes to open a lease, %s", counted(offers, "bidder")), Value: float64(opening), Unit: "B", Goal: 1200,
-					Ratio: float64(opening) / first, Baseline: "1 bidder", Note: "its whole life: " + strings.Join(kinds, ", ") + " B",
-				})
-		}
-		return nil
-	})
 }
 
 func counted(n int, what string) string {
