@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -64,23 +65,44 @@ func refuseUnknown(m protoreflect.Message) error {
 	if len(m.GetUnknown()) > 0 {
 		return fmt.Errorf("unknown field in %s", m.Descriptor().Name())
 	}
-	var err error
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() == nil {
-			return true
+	for _, fd := range nested(m.Descriptor()) {
+		if !m.Has(fd) {
+			continue
 		}
-		if fd.IsList() {
-			for i := range v.List().Len() {
-				if err = refuseUnknown(v.List().Get(i).Message()); err != nil {
-					return false
-				}
+		if !fd.IsList() {
+			if err := refuseUnknown(m.Get(fd).Message()); err != nil {
+				return err
 			}
-			return true
+			continue
 		}
-		err = refuseUnknown(v.Message())
-		return err == nil
-	})
-	return err
+		list := m.Get(fd).List()
+		for i := range list.Len() {
+			if err := refuseUnknown(list.Get(i).Message()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holders remembers which fields of a kind of message hold messages: looking
+// at all the others, too, costs as much as decoding them.
+var holders sync.Map // of protoreflect.MessageDescriptor to []protoreflect.FieldDescriptor
+
+// nested are the fields of a kind of message that hold messages.
+func nested(d protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
+	if known, ok := holders.Load(d); ok {
+		return known.([]protoreflect.FieldDescriptor)
+	}
+	var all []protoreflect.FieldDescriptor
+	fields := d.Fields()
+	for i := range fields.Len() {
+		if fd := fields.Get(i); fd.Message() != nil {
+			all = append(all, fd)
+		}
+	}
+	holders.Store(d, all)
+	return all
 }
 
 func marshal(what string, m proto.Message) ([]byte, error) {

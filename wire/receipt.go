@@ -31,12 +31,15 @@ func Receipt(b []byte) (receipt.Receipt, error) {
 		Ended:    fallow.Time(m.GetEndedUnixMs()),
 		Charge:   pico(m.GetCharge()),
 	}
+	if n := len(m.GetOutputs()); n > 0 {
+		v.Outputs = make([]receipt.Output, n)
+	}
 	for i, o := range m.GetOutputs() {
-		v.Outputs = append(v.Outputs, receipt.Output{
-			Path:   o.GetPath(),
-			Digest: r.digest(fmt.Sprintf("outputs[%d]", i), o.GetDigest()),
-			Size:   o.GetSize(),
-		})
+		d, err := fallow.DigestFrom(o.GetDigest())
+		if err != nil {
+			r.fail(fmt.Sprintf("outputs[%d]", i), err)
+		}
+		v.Outputs[i] = receipt.Output{Path: o.GetPath(), Digest: d, Size: o.GetSize()}
 	}
 	r.fail("receipt", v.Check())
 	if r.err != nil {
