@@ -21,7 +21,8 @@ import (
 )
 
 var (
-	documented = regexp.MustCompile("(?m)^\\| `(fallow_[a-z_]+)` \\| (counter|gauge|histogram)(?:, by `([a-z]+)`)? \\| \\S")
+	documented = regexp.MustCompile("(?m)^\\| `(fallow_[a-z_]+)` \\| (counter|gauge|histogram)(?:, by ([^|]*))? \\| \\S")
+	labelWord  = regexp.MustCompile("`([a-z]+)`")
 	mentioned  = regexp.MustCompile("fallow_[a-z_]*[a-z]")
 	typeLine   = regexp.MustCompile(`^# TYPE (\S+) (\S+)$`)
 	series     = regexp.MustCompile(`^(fallow_[a-z_]+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? `)
@@ -29,7 +30,7 @@ var (
 )
 
 // metrics holds docs/metrics.md against what each daemon of the network, and
-// the network itself, serve: every name, its kind and its label, both ways. Where each
+// the network itself, serve: every name, its kind and its labels, both ways. Where each
 // has its figures stands in up.json.
 func cmdMetrics(ts *testscript.TestScript, neg bool, _ []string) {
 	deny(ts, neg)
@@ -48,7 +49,12 @@ func cmdMetrics(ts *testscript.TestScript, neg bool, _ []string) {
 		if told[m[1]] != "" {
 			ts.Fatalf("docs/metrics.md has %s twice", m[1])
 		}
-		told[m[1]] = m[2] + " " + m[3]
+		var by []string
+		for _, l := range labelWord.FindAllStringSubmatch(m[3], -1) {
+			by = append(by, l[1])
+		}
+		slices.Sort(by)
+		told[m[1]] = m[2] + " " + strings.Join(by, ",")
 	}
 	for _, name := range mentioned.FindAllString(string(page), -1) {
 		if told[name] == "" {
@@ -125,10 +131,10 @@ func scrape(ts *testscript.TestScript, at string) (ours map[string]string, other
 		if m == nil {
 			continue
 		}
-		label := ""
+		var by []string
 		for _, l := range labelName.FindAllStringSubmatch(m[2], -1) {
 			if l[1] != "le" {
-				label += l[1]
+				by = append(by, l[1])
 			}
 		}
 		name := m[1]
@@ -136,7 +142,8 @@ func scrape(ts *testscript.TestScript, at string) (ours map[string]string, other
 			name, _, _ = strings.Cut(line, " ")
 			name, _, _ = strings.Cut(name, "{")
 		}
-		ours[name] = kinds[name] + " " + label
+		slices.Sort(by)
+		ours[name] = kinds[name] + " " + strings.Join(by, ",")
 	}
 	ts.Check(lines.Err())
 	return ours, others
