@@ -54,9 +54,11 @@ func Apply(ctx context.Context, bank Bank, codec address.Codec, effects []market
 		if m == nil {
 			return fmt.Errorf("no event tells of %T", e)
 		}
-		if err := events.EmitTypedEvent(m); err != nil {
+		told, err := Event(m)
+		if err != nil {
 			return fmt.Errorf("tell %T: %w", e, err)
 		}
+		events.EmitEvent(told)
 	}
 	return nil
 }

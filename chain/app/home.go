@@ -118,6 +118,9 @@ func (h Home) write() (*cmtcfg.Config, error) {
 	srv.QueryGasLimit = 50_000_000
 	h.History.set(srv)
 	srv.IAVLCacheSize = 50_000
+	// Transactions are found by hash, by height and by who signed; every event
+	// of every lease would be written three times more.
+	srv.IndexEvents = []string{"message.sender", "message.action", "tx.acc_seq"}
 	if h.AnyOrigin {
 		cfg.RPC.CORSAllowedOrigins = []string{"*"}
 		srv.API.EnableUnsafeCORS = true

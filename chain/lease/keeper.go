@@ -33,11 +33,12 @@ type Keeper struct {
 	bank      adapter.Bank
 	providers Providers
 	authority string
+	proven    *proven
 }
 
 // NewKeeper makes a keeper; authority is who may change the params.
 func NewKeeper(s store.KVStoreService, accounts Accounts, bank adapter.Bank, providers Providers, authority string) *Keeper {
-	return &Keeper{store: s, accounts: accounts, bank: bank, providers: providers, authority: authority}
+	return &Keeper{store: s, accounts: accounts, bank: bank, providers: providers, authority: authority, proven: &proven{}}
 }
 
 // Books are the state machine over the state that ctx sees, believing
@@ -47,7 +48,7 @@ func (k *Keeper) Books(ctx context.Context) settle.Books {
 		Store:  adapter.Store(k.store.OpenKVStore(ctx)),
 		Bonds:  k.providers.Registry(ctx),
 		Decode: wire.Decoder{},
-		Verify: settle.Verifier(sdk.UnwrapSDKContext(ctx).ChainID()),
+		Verify: k.proven.verifier(sdk.UnwrapSDKContext(ctx).ChainID()),
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 	idleGrowth = 50
 	idleMemory = 160 << 20
 	busyGrowth = 200
-	busyMemory = 768 << 20
+	busyMemory = 400 << 20
 
 	// busyAllocs is how many bytes a second a node allocates that is no longer
 	// idle; calm is how many seconds below it end that.
