@@ -179,6 +179,31 @@ func TestADebtorWaits(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForOneLongGone has a provider die with receipts unpaid and stay
+// away: when the rest is done, it has been away for long enough. That the other
+// hangs up once it has let go is no loss to tell of.
+func TestNobodyWaitsForOneLongGone(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a, b := s.provider("a", 1_000_000), s.provider("b", 1_100_000)
+	a.took, b.took = 200*time.Millisecond, 200*time.Millisecond
+	b.dies = 1
+	s.hub("hub", a, b)
+	s.config.VoucherEvery, s.config.DebtWait = time.Hour, 400*time.Millisecond
+	c := s.client()
+	bill, err := c.Run(t.Context(), s.submit(c, s.job(12, nil)), s.watch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a, b)
+	if n := count(s, func(w Warning) bool { return strings.Contains(w.Text, "last voucher") }); n != 0 {
+		t.Errorf("waited %d times for a provider that had been away", n)
+	}
+	if n := count(s, func(l ProviderLost) bool { return l.Provider == a.account }); n != 0 {
+		t.Errorf("the provider that did its work was lost %d times", n)
+	}
+}
+
 // TestWithoutProvidersTheMarketIsAskedAgain loses all, and a new one comes.
 func TestWithoutProvidersTheMarketIsAskedAgain(t *testing.T) {
 	t.Parallel()

@@ -110,14 +110,14 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 	defer ticker.Stop()
 	until, last, warned := now.Add(releaseWait), now.Add(r.c.config.DebtWait), false
 	again := until
-	for t := now; t.Before(until) && r.awaitsRelease(t) || t.Before(last) && r.indebted(); t = time.Now() {
+	for t := now; t.Before(until) && r.awaitsRelease(t) || t.Before(last) && r.indebted(t); t = time.Now() {
 		if !t.Before(until) && !warned {
 			warned = true
 			r.emit(Warning{Text: fmt.Sprintf("waiting up to %s for a provider that went away before it had its last voucher", r.c.config.DebtWait)})
 		}
 		if t.After(again) {
 			again = t.Add(releaseWait)
-			r.payAgain()
+			r.payAgain(t)
 		}
 		select {
 		case m := <-r.inbox:
@@ -134,15 +134,18 @@ func (r *run) lastVouchers(ctx, inner context.Context, now time.Time) {
 // signed for it. Its daemon may have died with a receipt just sent: once the lease
 // is closed, its claim window runs, and nobody else will bring the voucher. That
 // its connection stands is no proof: over QUIC nothing tells of a kill -9 for half
-// a minute.
-func (st *station) owed() bool {
+// a minute. One that went away longer ago than patience is not waited for.
+func (st *station) owed(now time.Time, patience time.Duration) bool {
+	if !st.up && !st.down.IsZero() && now.Sub(st.down) >= patience {
+		return false
+	}
 	return st.joined && !st.shared && !st.over && !st.released && st.voucher.Amount.Cmp(st.shown) > 0
 }
 
 // indebted says whether any provider is owed word of a voucher.
-func (r *run) indebted() bool {
+func (r *run) indebted(now time.Time) bool {
 	for _, st := range r.stations {
-		if st.owed() {
+		if st.owed(now, r.c.config.DebtWait) {
 			return true
 		}
 	}
@@ -151,9 +154,9 @@ func (r *run) indebted() bool {
 
 // payAgain says once more what was not answered: a daemon that is back meanwhile
 // resets a connection that it does not know, and it is dialled anew.
-func (r *run) payAgain() {
+func (r *run) payAgain(now time.Time) {
 	for _, st := range r.stations {
-		if st.up && st.owed() {
+		if st.up && st.owed(now, r.c.config.DebtWait) {
 			r.sendVoucher(st)
 			st.link.send(&nodev1.WorkRequest{Finish: true})
 		}

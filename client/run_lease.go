@@ -113,6 +113,10 @@ func (r *run) onDown(m linkDown, now time.Time) {
 	if st == nil {
 		return
 	}
+	if st.released || st.over {
+		st.up = false
+		return // it has let go of the lease, and hung up
+	}
 	if st.up || st.down.IsZero() {
 		st.down = now
 		r.emit(ProviderLost{Lease: m.lease, Provider: st.lease.offer.Provider, Detail: firstLine(m.err)})
