@@ -103,8 +103,8 @@ func newReplay(ctx context.Context, enc app.Encoding, doc *cmttypes.GenesisDoc) 
 		into proto.Message
 		load func() error
 	}{
-		{provider.Name, &providers, func() error { return r.provider.InitGenesis(first, providers) }}, //nolint:contextcheck // an sdk.Context is one
-		{lease.Name, &leases, func() error { return r.lease.InitGenesis(first, leases) }},             //nolint:contextcheck // an sdk.Context is one
+		{provider.Name, &providers, func() error { return r.provider.InitGenesis(first, providers) }},
+		{lease.Name, &leases, func() error { return r.lease.InitGenesis(first, leases) }}, //nolint:contextcheck // an sdk.Context is one
 	} {
 		if err := enc.Codec.UnmarshalJSON(state[part.name], part.into); err != nil {
 			return nil, fmt.Errorf("read the genesis of %s: %w", part.name, err)
