@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,7 +42,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	asJSON := flags.Bool("json", false, "print JSON")
 	quick := flags.Bool("quick", false, "fewer runs of everything")
-	only := flags.String("only", "", "measure only the parts whose name has this in it, as rate or memory")
+	only := flags.String("only", "", "measure only the parts whose name has one of these in it, as film,idle")
 	profiles := flags.String("profiles", "", "keep the loaded ledger's CPU profiles in this folder")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -111,7 +112,7 @@ func (b *bench) add(rows ...Row) { b.rows = append(b.rows, rows...) }
 // part measures one thing. One that fails becomes a row of its own, and the
 // others go on.
 func (b *bench) part(ctx context.Context, name string, do func(context.Context) error) {
-	if ctx.Err() != nil || !strings.Contains(name, b.only) {
+	if ctx.Err() != nil || !slices.ContainsFunc(strings.Split(b.only, ","), func(some string) bool { return strings.Contains(name, some) }) {
 		return
 	}
 	fmt.Fprintf(b.progress, "measuring %s\n", name)
