@@ -92,7 +92,7 @@ func crashDaemon(dir string) error {
 	deps.Listen = func(_ context.Context, h http.Handler) (Courier, error) {
 		s := h2c(t, h)
 		fmt.Println(s.URL) // the test waits for this line
-		return &fakeCourier{server: s, never: make(chan struct{})}, nil
+		return &fakeCourier{server: s, moved: make(chan struct{})}, nil
 	}
 	d, err := New(context.Background(), w.config, deps)
 	if err != nil {

@@ -78,7 +78,8 @@ type fakeCourier struct {
 	server *httptest.Server
 	hub    string
 	node   fallow.Key
-	never  chan struct{}
+	moved  chan struct{}
+	reach  func() Reach
 }
 
 func (c *fakeCourier) Hub(context.Context, string) (hubv1connect.HubServiceClient, error) {
@@ -88,9 +89,12 @@ func (c *fakeCourier) Hub(context.Context, string) (hubv1connect.HubServiceClien
 	return hubv1connect.NewHubServiceClient(newCaller(c.node), c.hub), nil
 }
 func (c *fakeCourier) Addrs() []string          { return []string{"/ip4/127.0.0.1/tcp/1"} }
-func (c *fakeCourier) Changed() <-chan struct{} { return c.never }
+func (c *fakeCourier) Changed() <-chan struct{} { return c.moved }
 func (c *fakeCourier) Traffic() Traffic         { return Traffic{} }
 func (c *fakeCourier) Reach(context.Context) Reach {
+	if c.reach != nil {
+		return c.reach()
+	}
 	return Reach{Asked: 1, Answered: 1, Direct: c.Addrs()}
 }
 
@@ -113,6 +117,8 @@ type world struct {
 	hub    string
 	boxes  func() Runner // in place of runner
 	quota  int64         // of the store
+	reach  func() Reach  // what hubs find; nil is the node itself
+	moved  chan struct{} // closed when its addresses have changed
 
 	d    *Daemon
 	url  string
@@ -142,7 +148,7 @@ func taskRequest(c *tenant, n uint32) *nodev1.WorkRequest {
 
 func newWorld(tb testing.TB, edit func(*world)) *world {
 	tb.Helper()
-	w := &world{t: tb, dir: tb.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: testNode()}
+	w := &world{t: tb, dir: tb.TempDir(), ledger: newFakeLedger(), runner: newFakeRunner(), watch: &fakeWatcher{}, node: testNode(), moved: make(chan struct{})}
 	w.config = Default()
 	w.config.Home = filepath.Join(w.dir, "provider")
 	w.config.Provider = accountOf("owner")
@@ -186,7 +192,7 @@ func (w *world) deps(up func(url string)) Deps {
 		Listen: func(_ context.Context, handler http.Handler) (Courier, error) {
 			s := h2c(w.t, handler)
 			up(s.URL)
-			return &fakeCourier{server: s, hub: w.hub, node: wire.PublicKey(w.node), never: make(chan struct{})}, nil
+			return &fakeCourier{server: s, hub: w.hub, node: wire.PublicKey(w.node), moved: w.moved, reach: w.reach}, nil
 		},
 		PeerKey: testPeerKey,
 		Machine: hardware.Machine{CPU: hardware.CPU{UsableMilli: 8000}, Memory: hardware.Memory{UsableBytes: 16 << 30}, Disk: hardware.Disk{FreeBytes: 64 << 30}},
@@ -216,7 +222,11 @@ func (w *world) start() {
 			return errors.New("the daemon does not end")
 		}
 	})
-	w.until("the daemon knows its standing", func() bool { _, ok := d.standing(); h, _ := d.head(); return ok && h > 0 })
+	w.until("the daemon knows its standing, and who reaches it", func() bool {
+		_, ok := d.standing()
+		h, _ := d.head()
+		return ok && h > 0 && d.reach().Path != PathTesting
+	})
 }
 
 func (w *world) restart() {
