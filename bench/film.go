@@ -16,6 +16,7 @@ import (
 
 	"fallow.network"
 	"fallow.network/client"
+	"fallow.network/formats"
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/runner/wasm"
@@ -23,25 +24,11 @@ import (
 	"fallow.network/spec"
 )
 
-// filmJob is the job, and filmFrames, filmArgs and filmInput what it says, for
-// the baseline without a market.
-const (
-	filmJob    = "examples/film/job.yaml"
-	filmModule = "examples/film/film.wasm"
-	filmInput  = "examples/film/teapot.txt"
-	filmFrames = 48
-)
+const filmJob = "examples/film/job.yaml"
 
-func filmArgs(frame int, small bool) []string {
-	if small {
-		return []string{"film", strconv.Itoa(frame), strconv.Itoa(filmFrames), "16", "9", "1"}
-	}
-	return []string{"film", strconv.Itoa(frame), strconv.Itoa(filmFrames), "320", "180", "16"}
-}
-
-// bareFilm renders every frame without gas, market or checks on wazero, one on
-// each core at a time. Starting and compiling come before the clock.
-func (b *bench) bareFilm(ctx context.Context) (time.Duration, error) {
+// bareFilm runs every task of a job without gas, market or checks on wazero,
+// one on each core at a time. Starting and compiling come before the clock.
+func bareFilm(ctx context.Context, job *formats.Job, folder string) (time.Duration, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
@@ -51,50 +38,63 @@ func (b *bench) bareFilm(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	r, err := wasm.New(wasm.Config{Child: []string{self, wasm.ChildVerb}, Cache: dir + "/cache"})
+	r, err := wasm.New(wasm.Config{Child: []string{self, wasm.ChildVerb}, Cache: filepath.Join(dir, "cache")})
 	if err != nil {
 		return 0, err
 	}
-	task := wasm.Task{
-		Task:  receipt.Task{Profile: spec.ProfileWASM, Limits: receipt.Limits{Memory: 256 << 20, Output: 4 << 20}},
-		Paths: map[fallow.Digest]string{}, Bare: true, Wall: 10 * time.Minute,
-	}
-	for _, file := range []string{filmModule, filmInput} {
+	paths := map[fallow.Digest]string{}
+	blob := func(file string) (market.Blob, error) {
+		file = filepath.Join(folder, file)
 		content, err := os.ReadFile(file)
 		if err != nil {
-			return 0, fmt.Errorf("%w; make it with: make guest", err)
+			return market.Blob{}, fmt.Errorf("%w; make it with: make guest", err)
 		}
 		d := fallow.Sum(content)
-		task.Paths[d] = file
-		if file == filmModule {
-			task.Module = d
-		} else {
-			task.Files = []receipt.File{{Path: filepath.Base(file), Blob: market.Blob{Digest: d, Size: uint64(len(content))}}}
+		paths[d] = file
+		return market.Blob{Digest: d, Size: uint64(len(content))}, nil
+	}
+	module, err := blob(job.Module)
+	if err != nil {
+		return 0, err
+	}
+	tasks := make([]wasm.Task, len(job.Tasks))
+	for n, t := range job.Tasks {
+		tasks[n] = wasm.Task{
+			Task: receipt.Task{
+				Module: module.Digest, Args: t.Args, Env: t.Env, Profile: spec.ProfileWASM,
+				Limits: receipt.Limits{Memory: job.Limits.MemoryBytes, Output: job.Limits.OutputBytes},
+			},
+			Paths: paths, Out: filepath.Join(dir, strconv.Itoa(n)), Bare: true, Wall: 10 * time.Minute,
+		}
+		for _, in := range t.Inputs {
+			b, err := blob(in.File)
+			if err != nil {
+				return 0, err
+			}
+			tasks[n].Files = append(tasks[n].Files, receipt.File{Path: in.Path, Blob: b})
 		}
 	}
 	box := r.Open(runtime.NumCPU())
 	defer func() { _ = box.Close() }()
-	render := func(frames int, small bool) error {
+	render := func(tasks []wasm.Task) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(runtime.NumCPU())
-		for i := range frames {
+		for _, t := range tasks {
 			g.Go(func() error {
-				t := task
-				t.Args, t.Out = filmArgs(i, small), filepath.Join(dir, strconv.Itoa(i))
 				res, err := box.Run(ctx, t)
 				if err == nil && (res.Outcome != receipt.Exited || res.ExitCode != 0) {
-					err = fmt.Errorf("frame %d: %+v", i, res)
+					err = fmt.Errorf("%q: %+v", t.Args, res)
 				}
 				return err
 			})
 		}
 		return g.Wait()
 	}
-	if err := render(2*runtime.NumCPU(), true); err != nil {
+	if err := render(tasks[:min(len(tasks), runtime.NumCPU())]); err != nil { // each child has compiled it then
 		return 0, err
 	}
 	began := time.Now()
-	err = render(filmFrames, false)
+	err = render(tasks)
 	return time.Since(began), err
 }
 
@@ -112,7 +112,7 @@ func (b *bench) film(ctx context.Context, engine string) error {
 		return err
 	}
 	for i := range b.films {
-		bare, err := b.bareFilm(ctx)
+		bare, err := bareFilm(ctx, job, filepath.Dir(file))
 		if err != nil {
 			return err
 		}
@@ -140,8 +140,8 @@ func (b *bench) film(ctx context.Context, engine string) error {
 		if err != nil {
 			return err
 		}
-		if bill.Done != filmFrames || bill.Tasks != filmFrames {
-			return fmt.Errorf("%d of %d frames", bill.Done, bill.Tasks)
+		if bill.Done != len(job.Tasks) {
+			return fmt.Errorf("%d of %d frames", bill.Done, len(job.Tasks))
 		}
 		took := last.Sub(first)
 		x := took.Seconds() / bare.Seconds()
