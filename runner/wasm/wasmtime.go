@@ -85,32 +85,48 @@ func newWasmtime() (compiler, error) {
 
 func (c wasmtimeCompiler) caches() bool { return true }
 
-// wasmtimeProgram is a compiled module; every run has a store of its own.
+// wasmtimeProgram is a compiled module and the host functions that it is linked
+// to. Every run has a store of its own; runs come one after the other.
 type wasmtimeProgram struct {
 	engine *wasmtime.Engine
 	module *wasmtime.Module
-	calls  []hostCall
+	linker *wasmtime.Linker
+	now    *wasmtimeInstance // whose host functions are called
 }
 
 func (c wasmtimeCompiler) compile(_ context.Context, code []byte, dir string) (program, error) {
+	p := &wasmtimeProgram{engine: c.engine}
+	var err error
+	if p.module, err = c.module(code, dir); err != nil {
+		return nil, err
+	}
 	calls, err := hostCalls()
 	if err != nil {
 		return nil, err
 	}
-	p := &wasmtimeProgram{engine: c.engine, calls: calls}
+	p.linker = wasmtime.NewLinker(c.engine)
+	for i := range calls {
+		if err := p.link(&calls[i]); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// module compiles, or takes what another child has compiled.
+func (c wasmtimeCompiler) module(code []byte, dir string) (*wasmtime.Module, error) {
 	if dir == "" {
-		p.module, err = wasmtime.NewModule(c.engine, code)
-		return p, err
+		return wasmtime.NewModule(c.engine, code)
 	}
 	at := filepath.Join(dir, compiledFile)
 	if kept, err := os.ReadFile(at); err == nil {
-		p.module, err = wasmtime.NewModuleDeserialize(c.engine, kept)
-		return p, err
+		return wasmtime.NewModuleDeserialize(c.engine, kept)
 	}
-	if p.module, err = wasmtime.NewModule(c.engine, code); err != nil {
+	m, err := wasmtime.NewModule(c.engine, code)
+	if err != nil {
 		return nil, err
 	}
-	kept, err := p.module.Serialize()
+	kept, err := m.Serialize()
 	if err != nil {
 		return nil, err
 	}
@@ -122,42 +138,40 @@ func (c wasmtimeCompiler) compile(_ context.Context, code []byte, dir string) (p
 	if err := os.WriteFile(half, kept, 0o600); err != nil {
 		return nil, err
 	}
-	return p, os.Rename(half, at)
+	return m, os.Rename(half, at)
 }
 
 func (p *wasmtimeProgram) close(context.Context) error {
+	p.linker.Close()
 	p.module.Close()
 	return nil
 }
 
 func (p *wasmtimeProgram) instantiate(_ context.Context, r *run) (instance, error) {
-	i := &wasmtimeInstance{store: wasmtime.NewStore(p.engine)}
-	l := wasmtime.NewLinker(p.engine)
-	defer l.Close()
-	for n := range p.calls {
-		if err := i.link(l, &p.calls[n], r); err != nil {
-			i.store.Close()
-			return nil, err
-		}
-	}
+	i := &wasmtimeInstance{store: wasmtime.NewStore(p.engine), run: r}
+	p.now = i
 	var err error
-	if i.mod, err = l.Instantiate(i.store, p.module); err == nil {
+	if i.mod, err = p.linker.Instantiate(i.store, p.module); err == nil {
 		return i, nil
 	}
 	i.store.Close()
+	if i.stopped {
+		return nil, errStopped
+	}
 	end := wasmtimeEnd(err)
 	var t trapError
-	if !r.task.Bare && !errors.Is(end, errStopped) && !errors.As(end, &t) {
+	if !r.task.Bare && !errors.As(end, &t) {
 		end = fmt.Errorf("%w: %w", errNoRoom, end) // the pass has seen everything else
 	}
 	return nil, end
 }
 
 // link gives the guest a host function.
-func (i *wasmtimeInstance) link(l *wasmtime.Linker, h *hostCall, r *run) error {
+func (p *wasmtimeProgram) link(h *hostCall) error {
 	params, results := wasmtimeTypes(h.Sig)
-	return l.FuncNew(meter.HostModule, h.Name, wasmtime.NewFuncType(params, results),
+	return p.linker.FuncNew(meter.HostModule, h.Name, wasmtime.NewFuncType(params, results),
 		func(caller *wasmtime.Caller, args []wasmtime.Val) (given []wasmtime.Val, trap *wasmtime.Trap) {
+			i := p.now
 			defer func() {
 				switch what := recover().(type) {
 				case nil:
@@ -168,9 +182,9 @@ func (i *wasmtimeInstance) link(l *wasmtime.Linker, h *hostCall, r *run) error {
 					panic(what)
 				}
 			}()
-			if r.memory == nil {
+			if i.run.memory == nil {
 				if e := caller.GetExport("memory"); e != nil && e.Memory() != nil {
-					r.memory = wasmtimeMemory{e.Memory(), i.store}
+					i.run.memory = wasmtimeMemory{e.Memory(), i.store}
 				}
 			}
 			s := make([]uint64, max(len(args), 1))
@@ -181,7 +195,7 @@ func (i *wasmtimeInstance) link(l *wasmtime.Linker, h *hostCall, r *run) error {
 					s[n] = uint64(uint32(a.I32()))
 				}
 			}
-			h.on(r, s)
+			h.on(i.run, s)
 			if h.result {
 				given = []wasmtime.Val{wasmtime.ValI32(int32(uint32(s[0])))}
 			}
@@ -208,6 +222,7 @@ func wasmtimeTypes(sig string) (params, results []*wasmtime.ValType) {
 type wasmtimeInstance struct {
 	store   *wasmtime.Store
 	mod     *wasmtime.Instance
+	run     *run
 	stopped bool
 }
 
