@@ -33,6 +33,22 @@ func TestAt(t *testing.T) {
 	}
 }
 
+// TestWanted: --only takes several words, each of which may be a part of a name.
+func TestWanted(t *testing.T) {
+	for only, want := range map[string]string{
+		"": "ledger under load, the film, idle memory", ",": "ledger under load, the film, idle memory",
+		"film": "the film", "idle,film,": "the film, idle memory", "led": "ledger under load", "bidders": "",
+	} {
+		var names []string
+		for _, p := range (&bench{only: only}).wanted([]part{{name: "ledger under load"}, {name: "the film"}, {name: "idle memory"}}) {
+			names = append(names, p.name)
+		}
+		if got := strings.Join(names, ", "); got != want {
+			t.Errorf("--only %q: got %q, want %q", only, got, want)
+		}
+	}
+}
+
 // TestTable: a goal is met or not, a row that was not measured is neither.
 func TestTable(t *testing.T) {
 	var w strings.Builder

@@ -178,11 +178,6 @@ func (b *bench) filmOnWasmtime(ctx context.Context) (err error) {
 	if err := os.Symlink(node, dir+"/fallowd"); err != nil {
 		return err
 	}
-	whole := b.net
-	defer func() { b.net = whole }()
-	if b.net, err = startNetwork(ctx, dir, "--engine", wasm.Wasmtime); err != nil {
-		return err
-	}
-	defer func(n *network) { err = errors.Join(err, n.end(ctx)) }(b.net)
-	return b.film(ctx, wasm.Wasmtime)
+	film := func(ctx context.Context) error { return b.film(ctx, wasm.Wasmtime) }
+	return b.onNetwork(ctx, film, dir, "--engine", wasm.Wasmtime)
 }

@@ -95,7 +95,7 @@ var (
 // bench gathers rows.
 type bench struct {
 	effort
-	only     string // of the parts, those with this in their name
+	only     string // of the parts, those with one of these in their name; empty for all
 	profiles string // folder for the ledger's; empty for none
 	progress io.Writer
 	rows     []Row
@@ -109,46 +109,87 @@ type bench struct {
 
 func (b *bench) add(rows ...Row) { b.rows = append(b.rows, rows...) }
 
-// part measures one thing. One that fails becomes a row of its own, and the
-// others go on.
-func (b *bench) part(ctx context.Context, name string, do func(context.Context) error) {
-	if ctx.Err() != nil || !slices.ContainsFunc(strings.Split(b.only, ","), func(some string) bool { return strings.Contains(name, some) }) {
-		return
+// part is one thing to measure.
+type part struct {
+	name string
+	do   func(context.Context) error
+}
+
+// wanted are the parts that --only leaves, all where it names none.
+func (b *bench) wanted(parts []part) []part {
+	some := strings.FieldsFunc(b.only, func(c rune) bool { return c == ',' })
+	if len(some) == 0 {
+		return parts
 	}
-	fmt.Fprintf(b.progress, "measuring %s\n", name)
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	if err := do(ctx); err != nil {
-		b.add(Row{What: name, Note: "not measured: " + oneLine(err)})
+	return slices.DeleteFunc(parts, func(p part) bool {
+		return !slices.ContainsFunc(some, func(word string) bool { return strings.Contains(p.name, word) })
+	})
+}
+
+// parts measures each. One that fails becomes a row of its own, and the others
+// go on.
+func (b *bench) parts(ctx context.Context, parts []part) {
+	for _, p := range parts {
+		if ctx.Err() != nil {
+			return
+		}
+		fmt.Fprintf(b.progress, "measuring %s\n", p.name)
+		within, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		if err := p.do(within); err != nil {
+			b.add(Row{What: p.name, Note: "not measured: " + oneLine(err)})
+		}
+		cancel()
 	}
 }
 
-// measure does everything, the local network around all but what needs none.
-func (b *bench) measure(ctx context.Context) (err error) {
-	b.part(ctx, "a no-op task in a sandbox alone", b.sandbox)
-	b.part(ctx, "matching", b.matching)
-	b.part(ctx, "metered guests against bare ones", b.metered)
-	b.part(ctx, "ledger: settling", b.settling)
-	b.part(ctx, "ledger under load", b.ledgerLoad)
-	b.part(ctx, "bidders", b.biddersRows)
-	if strings.HasPrefix(b.only, "ledger") || b.only == "bidders" {
-		return ctx.Err() // has a node of its own
-	}
-	b.net, err = startNetwork(ctx, programs)
-	if err != nil {
+// onNetwork does it on a local network of the programs and with the flags that
+// startNetwork takes, which ends with it.
+func (b *bench) onNetwork(ctx context.Context, do func(context.Context) error, programs string, flags ...string) (err error) {
+	if b.net, err = startNetwork(ctx, programs, flags...); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.net.end(ctx)) }()
-	b.part(ctx, "idle memory", b.idleMemory)
-	b.part(ctx, "a whole job", b.wholeJobs)
-	b.part(ctx, "a job on an open lease", b.leasedJobs)
-	b.part(ctx, "cold starts", b.coldStarts)
-	b.part(ctx, "tasks inside a lease", b.latency)
-	b.part(ctx, "tasks a second", b.rate)
-	b.part(ctx, "endurance", b.endurance)
-	b.part(ctx, "leases", b.leaseCosts)
-	b.part(ctx, "the film", func(ctx context.Context) error { return b.film(ctx, wasm.Wazero) })
-	b.part(ctx, "the film on wasmtime", b.filmOnWasmtime)
+	return do(ctx)
+}
+
+// measure does everything that is wanted.
+func (b *bench) measure(ctx context.Context) error {
+	alone := []part{
+		{"a no-op task in a sandbox alone", b.sandbox},
+		{"matching", b.matching},
+		{"metered guests against bare ones", b.metered},
+		{"ledger: settling", b.settling},
+		{"ledger under load", b.ledgerLoad},
+		{"bidders", b.biddersRows},
+	}
+	networked := []part{
+		{"idle memory", b.idleMemory},
+		{"a whole job", b.wholeJobs},
+		{"a job on an open lease", b.leasedJobs},
+		{"cold starts", b.coldStarts},
+		{"tasks inside a lease", b.latency},
+		{"tasks a second", b.rate},
+		{"endurance", b.endurance},
+		{"leases", b.leaseCosts},
+	}
+	// On a network of another engine, beside which no other is to be at work.
+	var apart []part
+	if b.films > 0 {
+		networked = append(networked, part{"the film", func(ctx context.Context) error { return b.film(ctx, wasm.Wazero) }})
+		apart = append(apart, part{"the film on wasmtime", b.filmOnWasmtime})
+	}
+	alone, networked, apart = b.wanted(alone), b.wanted(networked), b.wanted(apart)
+	if len(alone)+len(networked)+len(apart) == 0 {
+		return fmt.Errorf("no part that is measured here has %q in its name", b.only)
+	}
+	b.parts(ctx, alone)
+	if len(networked) > 0 {
+		together := func(ctx context.Context) error { b.parts(ctx, networked); return nil }
+		if err := b.onNetwork(ctx, together, programs); err != nil {
+			return err
+		}
+	}
+	b.parts(ctx, apart)
 	return ctx.Err()
 }
 
