@@ -84,8 +84,6 @@ func (b *bench) wholeJobs(ctx context.Context) error {
 type report struct {
 	First time.Duration `json:"first_output_ns"`
 	Wall  time.Duration `json:"wall_ns"`
-	Tasks int           `json:"tasks"`
-	Done  int           `json:"done"`
 }
 
 // leasedJobs measures the same on a lease that stands open.

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"fallow.network"
@@ -117,6 +114,9 @@ func (b *bench) endurance(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if early == nil || late == nil {
+			return fmt.Errorf("the job ended, and it was not seen at %d and %d tasks", warm, b.endure)
+		}
 		most, who := 0.0, ""
 		for party := range late {
 			if grown := late[party] - early[party]; strings.HasPrefix(party, "provider") && (who == "" || grown > most) {
@@ -192,31 +192,25 @@ func (b *bench) used() (map[string]time.Duration, error) {
 			}
 		}
 	}
-	var own syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
-		return nil, err
-	}
-	all["tenant"] = time.Duration(own.Utime.Nano() + own.Stime.Nano())
-	return all, nil
+	all["tenant"], err = spent()
+	return all, err
 }
 
 // parents gives each process' parent.
 func parents() (map[int]int, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	folders, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
 	all := map[int]int{}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
+	for _, f := range folders {
+		pid, err := strconv.Atoi(filepath.Base(f))
+		if err != nil {
+			continue
+		}
+		fields, err := statOf(pid)
 		if err != nil {
 			continue // it has ended
-		}
-		_, rest, _ := bytes.Cut(text, []byte(") "))
-		fields := strings.Fields(string(rest))
-		pid, err1 := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		if err1 != nil || len(fields) < 2 {
-			continue
 		}
 		if parent, err := strconv.Atoi(fields[1]); err == nil {
 			all[pid] = parent

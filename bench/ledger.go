@@ -185,7 +185,10 @@ func (b *bare) start(ctx context.Context, binary string) error {
 	if err == nil {
 		err = json.Unmarshal(line, &facts)
 	}
-	if err != nil || !facts.Ready {
+	if err == nil && !facts.Ready {
+		err = errors.New("it says that it is not ready")
+	}
+	if err != nil {
 		return fmt.Errorf("the ledger did not come up: %w: %s", err, line)
 	}
 	return nil

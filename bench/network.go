@@ -62,6 +62,16 @@ func startNetwork(ctx context.Context, programs string, flags ...string) (_ *net
 
 func (n *network) local() string { return filepath.Join(n.dir, "local") }
 
+// kinds counts the parties of each kind.
+func (n *network) kinds() map[string]int {
+	all := map[string]int{}
+	for party := range n.pids {
+		kind, _, _ := strings.Cut(party, "-")
+		all[kind]++
+	}
+	return all
+}
+
 // end takes the network down and removes its folder, whatever state it is in
 // and whether or not the caller was interrupted.
 func (n *network) end(ctx context.Context) error {
@@ -156,14 +166,9 @@ const tick = 10 * time.Millisecond
 
 // processorTime is what a process has used of it, in both modes.
 func processorTime(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f, err := statOf(pid)
 	if err != nil {
 		return 0, err
-	}
-	_, rest, _ := bytes.Cut(b, []byte(") ")) // a program's name may hold spaces
-	f := strings.Fields(string(rest))
-	if len(f) < 13 {
-		return 0, fmt.Errorf("%d fields in /proc/%d/stat", len(f), pid)
 	}
 	user, err := strconv.ParseInt(f[11], 10, 64)
 	if err != nil {
@@ -171,4 +176,19 @@ func processorTime(pid int) (time.Duration, error) {
 	}
 	system, err := strconv.ParseInt(f[12], 10, 64)
 	return time.Duration(user+system) * tick, err
+}
+
+// statOf are the fields of /proc/PID/stat behind the program's name, which may
+// hold spaces: 13 of them at least.
+func statOf(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	f := strings.Fields(string(rest))
+	if len(f) < 13 {
+		return nil, fmt.Errorf("%d fields in /proc/%d/stat", len(f), pid)
+	}
+	return f, nil
 }
