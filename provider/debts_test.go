@@ -36,6 +36,24 @@ func TestWhoLeavesUnpaidGetsNoOffer(t *testing.T) {
 	w.until("an offer for another tenant", func() bool { return other.ask(nil).Reason == "" })
 }
 
+// TestADebtCountsOnce: the settler and the comparison with the ledger may find
+// the end of one lease both.
+func TestADebtCountsOnce(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.config.Offers.UnpaidCeiling = fallow.Credits(1000).Pico() })
+	c := w.tenant("anna", 10_000_000)
+	c.rent(1_000_000, nil)
+	k := c.connect()
+	k.task(0, "dear")
+	k.until(1)
+	k.close()
+	l := w.d.all()[0]
+	w.d.forget(t.Context(), l, fallow.ReasonTenantGone)
+	w.d.forget(t.Context(), l, fallow.ReasonTenantGone)
+	if d := w.d.debts.owed(c.account, time.Now()); d.Owed != k.charged {
+		t.Errorf("%s owed for work of %s", d.Owed, k.charged)
+	}
+}
+
 func TestDebtsAreBounded(t *testing.T) {
 	var b debts
 	at := time.UnixMilli(1_000_000)

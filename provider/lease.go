@@ -347,11 +347,19 @@ func (d *Daemon) forget(ctx context.Context, l *lease, reason fallow.Reason) {
 		d.log.ErrorContext(ctx, "the end of a lease could not be written down", slog.Uint64("lease", uint64(l.id)), slog.Any("error", err))
 		return
 	}
-	d.owes(ctx, l)
+	// The settler and the comparison with the ledger may both find its end: what
+	// it leaves unpaid counts once.
 	d.mu.Lock()
-	delete(d.leases, l.id)
-	d.order = nil
+	here := d.leases[l.id] == l
+	if here {
+		delete(d.leases, l.id)
+		d.order = nil
+	}
 	d.mu.Unlock()
+	if !here {
+		return
+	}
+	d.owes(ctx, l)
 	d.capacity.end(l.id)
 	d.metrics.ended.WithLabelValues(label(reason)).Inc()
 	d.log.InfoContext(ctx, "lease ended", slog.Uint64("lease", uint64(l.id)), slog.String("reason", string(reason)))
