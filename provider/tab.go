@@ -35,11 +35,15 @@ type tab struct {
 }
 
 // unpaid is what results come to beyond the voucher. What a voucher names
-// beyond the lease's reserve is worth nothing yet.
+// beyond the lease's reserve is worth nothing yet; after a restart the reserve
+// may not be known, but what was redeemed is paid.
 func (t *tab) unpaid() fallow.Pico {
 	paid := t.paid
 	if f := t.funded.Pico(); paid.Cmp(f) > 0 {
 		paid = f
+	}
+	if paid.Cmp(t.redeemed) < 0 {
+		paid = t.redeemed
 	}
 	u, err := sum(t.charged, t.unsigned).Sub(paid)
 	if err != nil {
