@@ -51,7 +51,9 @@ type Chain interface {
 	Follow(ctx context.Context, seen func(height fallow.Height, at fallow.Time)) error
 	// Settle brings vouchers, releases and closes to the ledger in as few
 	// transactions as it can, in this order, and returns once they are in a
-	// block. Results stand in the order of s.Vouchers; each entry stands alone.
+	// block. Results stand in the order of s.Vouchers; each entry stands alone,
+	// but a lease whose voucher the ledger was too busy for is not closed: its
+	// end, by its own provider, would leave the voucher worth nothing.
 	Settle(ctx context.Context, s Settlement) ([]settle.Result, error)
 }
 

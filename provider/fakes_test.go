@@ -25,6 +25,7 @@ type fakeLedger struct {
 	mu       sync.Mutex
 	away     bool
 	stuck    bool // nothing settles
+	busy     int  // vouchers for which it has no time
 	height   fallow.Height
 	block    chan struct{}
 	leases   map[fallow.LeaseID]*settle.Lease
@@ -163,10 +164,16 @@ func (f *fakeLedger) Settle(_ context.Context, s Settlement) ([]settle.Result, e
 	}
 	f.settled = append(f.settled, s)
 	var results []settle.Result
+	waits := map[fallow.LeaseID]bool{}
 	for _, v := range s.Vouchers {
-		results = append(results, f.redeem(v))
+		r := f.redeem(v)
+		waits[r.Lease] = r.Reason == fallow.ReasonBusy
+		results = append(results, r)
 	}
 	for _, c := range s.Closes {
+		if waits[c.Lease] {
+			continue
+		}
 		if l := f.leases[c.Lease]; l != nil && l.State == settle.Open {
 			l.State, l.Reason = settle.Closing, c.Reason
 			l.Deadline = fallow.Time(time.Now().UnixMilli() + int64(l.ClaimWindowMS))
@@ -187,6 +194,9 @@ func (f *fakeLedger) redeem(s market.Signed) settle.Result {
 		return settle.Result{Lease: v.Lease, Reason: fallow.ReasonSignature}
 	case l.State == settle.Closed:
 		return settle.Result{Lease: v.Lease, Reason: fallow.ReasonLeaseClosed}
+	case f.busy > 0:
+		f.busy--
+		return settle.Result{Lease: v.Lease, Reason: fallow.ReasonBusy}
 	case v.Amount.Cmp(l.Reserve.Pico()) > 0:
 		return settle.Result{Lease: v.Lease, Reason: fallow.ReasonVoucherBeyond}
 	case v.Amount == l.Claimed:

@@ -164,9 +164,10 @@ func (d *Daemon) settle(ctx context.Context, out lot) error {
 	fault.Point("provider/settled")
 	now := d.now()
 	var busy error
+	waits := map[*lease]bool{}
 	for i, l := range out.vouched {
 		if results[i].Reason == fallow.ReasonBusy {
-			busy = errBusy
+			busy, waits[l] = errBusy, true
 			continue
 		}
 		d.redeemed(ctx, l, out.amounts[i], results[i], now)
@@ -177,6 +178,9 @@ func (d *Daemon) settle(ctx context.Context, out lot) error {
 		l.mu.Unlock()
 	}
 	for _, l := range out.closed {
+		if waits[l] {
+			continue // closed with its voucher, next time
+		}
 		l.mu.Lock()
 		l.left = true
 		l.closed(now)

@@ -107,6 +107,20 @@ func TestARestartRedeemsAtOnce(t *testing.T) {
 	w.until("the journal's voucher is redeemed", func() bool { return w.paid() == 160 })
 }
 
+// A provider's own close ends a lease at once: a voucher for which the ledger
+// had no time comes before it.
+func TestABusyLedgerClosesNoLeaseBeforeItsVoucher(t *testing.T) {
+	w := newWorld(t, nil)
+	c, k := earnedLease(t, w)
+	w.ledger.set(func(f *fakeLedger) { f.busy = 2 })
+	k.send(&nodev1.WorkRequest{Finish: true})
+	w.until("the voucher is redeemed and the lease closed", func() bool {
+		w.ledger.mu.Lock()
+		defer w.ledger.mu.Unlock()
+		return w.ledger.paid == 160 && w.ledger.leases[c.lease].State != settle.Open
+	})
+}
+
 // A lease that the tenant closed holds its reserve until the window ends, unless
 // its provider says that it has all.
 func TestProviderEndsAClaimWindowThatItDoesNotNeed(t *testing.T) {

@@ -90,10 +90,12 @@ func (p providerLedger) Follow(ctx context.Context, seen func(fallow.Height, fal
 // one account, so the ledger keeps that order within a block too.
 func (p providerLedger) Settle(ctx context.Context, s provider.Settlement) ([]settle.Result, error) {
 	out := make([]settle.Result, 0, len(s.Vouchers))
+	waits := map[fallow.LeaseID]bool{}
 	if len(s.Vouchers) > 0 {
 		results, _, err := p.sender.Redeem(ctx, s.Vouchers)
 		for _, r := range results {
 			out = append(out, settle.Result{Lease: r.Lease, Reason: r.Reason, Amount: r.Amount})
+			waits[r.Lease] = waits[r.Lease] || r.Reason == fallow.ReasonBusy
 		}
 		if err != nil {
 			return out, err
@@ -107,6 +109,9 @@ func (p providerLedger) Settle(ctx context.Context, s provider.Settlement) ([]se
 	byReason := map[fallow.Reason][]fallow.LeaseID{}
 	var reasons []fallow.Reason
 	for _, c := range s.Closes {
+		if waits[c.Lease] {
+			continue
+		}
 		if _, seen := byReason[c.Reason]; !seen {
 			reasons = append(reasons, c.Reason)
 		}
