@@ -51,7 +51,7 @@ type Host struct {
 	bulk       bulk
 	paths      [2]tally // direct, relayed
 	carried    atomic.Uint64
-	meet       halfway
+	meet       *halfway
 	prober     prober
 
 	// spawn runs a goroutine that Close ends and waits for.
@@ -86,7 +86,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if cfg.MaxPeers == 0 {
 		cfg.MaxPeers = defaultPeers
 	}
-	h := &Host{cfg: cfg, log: cfg.Log, key: publicOf(cfg.Identity), requests: newGate(), changed: make(chan struct{}), announces: p.announce}
+	h := &Host{cfg: cfg, log: cfg.Log, key: publicOf(cfg.Identity), requests: newGate(), changed: make(chan struct{}), announces: p.announce, meet: newHalfway()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -188,24 +188,9 @@ func (h *Host) announced(known, announce []ma.Multiaddr) []ma.Multiaddr {
 // follow starts what a host does by itself: tells of changed addresses and
 // keeps reservations.
 func (h *Host) follow() error {
-	sub, err := h.p2p.EventBus().Subscribe(new(event.EvtLocalAddressesUpdated))
-	if err != nil {
-		return fmt.Errorf("follow addresses: %w", err)
+	if err := subscribe(h, func(context.Context, event.EvtLocalAddressesUpdated) { h.notify() }); err != nil {
+		return err
 	}
-	h.spawn(func(ctx context.Context) {
-		defer func() { _ = sub.Close() }()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case _, ok := <-sub.Out():
-				if !ok {
-					return
-				}
-				h.notify()
-			}
-		}
-	})
 	h.p2p.Network().Notify(&network.NotifyBundle{
 		ConnectedF: func(_ network.Network, c network.Conn) {
 			if relayed(c.RemoteMultiaddr()) {
@@ -231,6 +216,30 @@ func (h *Host) follow() error {
 	for _, r := range h.relays {
 		h.spawn(func(ctx context.Context) { h.keep(ctx, r) })
 	}
+	return nil
+}
+
+// subscribe calls do for each event of a kind, one after the other, until the
+// host closes.
+func subscribe[E any](h *Host, do func(context.Context, E)) error {
+	sub, err := h.p2p.EventBus().Subscribe(new(E))
+	if err != nil {
+		return fmt.Errorf("follow %T: %w", *new(E), err)
+	}
+	h.spawn(func(ctx context.Context) {
+		defer func() { _ = sub.Close() }()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e, ok := <-sub.Out():
+				if !ok {
+					return
+				}
+				do(ctx, e.(E))
+			}
+		}
+	})
 	return nil
 }
 

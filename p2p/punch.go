@@ -34,12 +34,17 @@ var wildcard = []string{"/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"}
 // library's own service looks for such addresses every few seconds; this one
 // starts the moment that a hub has said one.
 type halfway struct {
+	ready chan struct{} // closed once peers can meet this host
+
 	mu      sync.Mutex
 	open    bool                    // sockets beyond loopback stand
 	seen    map[string]ma.Multiaddr // by transport and IP version: where hubs saw it
 	service *holepunch.Service
-	ready   chan struct{} // closed once peers can meet this host; made by observe
 	closed  bool
+}
+
+func newHalfway() *halfway {
+	return &halfway{ready: make(chan struct{}), seen: map[string]ma.Multiaddr{}}
 }
 
 func (m *halfway) isOpen() bool {
@@ -61,31 +66,11 @@ func (m *halfway) close() error {
 
 // observe listens to what hubs say of this host's address.
 func (h *Host) observe() error {
-	sub, err := h.p2p.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
-	if err != nil {
-		return fmt.Errorf("follow observed addresses: %w", err)
-	}
-	h.meet.mu.Lock()
-	h.meet.ready = make(chan struct{})
-	h.meet.seen = map[string]ma.Multiaddr{}
-	h.meet.mu.Unlock()
-	h.spawn(func(ctx context.Context) {
-		defer func() { _ = sub.Close() }()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case e, ok := <-sub.Out():
-				if !ok {
-					return
-				}
-				if err := h.noteSeen(e.(event.EvtPeerIdentificationCompleted)); err != nil {
-					h.log.WarnContext(ctx, "peers can't meet this host halfway", slog.Any("error", err))
-				}
-			}
+	return subscribe(h, func(ctx context.Context, e event.EvtPeerIdentificationCompleted) {
+		if err := h.noteSeen(e); err != nil {
+			h.log.WarnContext(ctx, "peers can't meet this host halfway", slog.Any("error", err))
 		}
 	})
-	return nil
 }
 
 // noteSeen takes a word of a peer that this host dialled from one of its
