@@ -129,6 +129,7 @@ func (h *Host) ReachHandler() http.Handler {
 			http.Error(w, "want a POST of a peer", http.StatusBadRequest)
 			return
 		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(reachTime)) // a server that can't waits
 		var ask reachRequest
 		if err := json.NewDecoder(io.LimitReader(r.Body, maxReach)).Decode(&ask); err != nil || len(ask.Ports) > maxPorts {
 			http.Error(w, fmt.Sprintf("want JSON of at most %d ports", maxPorts), http.StatusBadRequest)

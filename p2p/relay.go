@@ -77,8 +77,8 @@ func (r *reservation) isHeld() bool {
 	return r.held
 }
 
-// keep reserves once it is this relay's turn, renews at half of the slot's time, and starts again when the
-// relay goes away, until the host closes.
+// keep reserves once it is this relay's turn, renews at half of the slot's
+// time, and starts again when the relay goes away, until the host closes.
 func (h *Host) keep(ctx context.Context, r *reservation) {
 	retry := retryFirst
 	have := false // one of the tokens
