@@ -65,9 +65,10 @@ type ReachStatus struct {
 
 const (
 	// reachAgain is the time between tests while all is well, reachSoon the
-	// first between tests while it is not, doubled up to reachAgain.
+	// first between tests while it is not, doubled up to reachLate.
 	reachAgain = 5 * time.Minute
 	reachSoon  = 2 * time.Second
+	reachLate  = time.Minute
 	// reachLeast keeps tests apart when addresses change often, in the bounds
 	// that hubs set.
 	reachLeast = 2 * time.Second
@@ -109,7 +110,7 @@ func judge(r Reach, last ReachStatus, now time.Time) ReachStatus {
 // probe tests how peers reach this node: at the start, when its addresses
 // change, and now and then, until ctx ends.
 func (d *Daemon) probe(ctx context.Context) {
-	wait := reachSoon
+	retry := reachSoon
 	for {
 		changed := d.courier.Changed()
 		s := judge(d.courier.Reach(ctx), d.reach(), d.now())
@@ -117,10 +118,11 @@ func (d *Daemon) probe(ctx context.Context) {
 			return
 		}
 		d.setReach(ctx, s)
+		wait := reachAgain
 		if s.Path == PathDirect || s.Path == PathRelayed {
-			wait = reachAgain
+			retry = reachSoon
 		} else {
-			wait = min(2*min(wait, reachAgain/2), reachAgain/5)
+			wait, retry = retry, min(2*retry, reachLate)
 		}
 		t := time.NewTimer(wait)
 		select {
