@@ -47,13 +47,11 @@ type desk struct {
 	strangers *rate.Limiter
 
 	mu       sync.Mutex
-	answers  map[fallow.Digest]sealed
+	answers  map[fallow.Digest]*marketv1.SealedAnswer
 	escrows  map[fallow.Account]escrow
 	declines []DeclineRecord // newest last
 	counts   map[fallow.Reason]int
 }
-
-type sealed struct{ answer *marketv1.SealedAnswer }
 
 type escrow struct {
 	account settle.Account
@@ -69,7 +67,7 @@ type DeclineRecord struct {
 }
 
 func newDesk() *desk {
-	return &desk{asking: make(chan struct{}, maxAsking), strangers: rate.NewLimiter(strangersRate, 2*strangersRate), answers: map[fallow.Digest]sealed{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
+	return &desk{asking: make(chan struct{}, maxAsking), strangers: rate.NewLimiter(strangersRate, 2*strangersRate), answers: map[fallow.Digest]*marketv1.SealedAnswer{}, escrows: map[fallow.Account]escrow{}, counts: map[fallow.Reason]int{}}
 }
 
 // answer opens a demand and seals what this provider says to it. An error
@@ -102,7 +100,7 @@ func (d *Daemon) answer(ctx context.Context, s market.Signed) (*marketv1.SealedA
 		if err != nil {
 			return nil, err
 		}
-		d.desk.keep(id, sealed{sealedAnswer})
+		d.desk.keep(id, sealedAnswer)
 		return sealedAnswer, nil
 	})
 	if err != nil {
@@ -281,11 +279,11 @@ func (k *desk) knows(tenant fallow.Account) bool {
 func (k *desk) known(id fallow.Digest) *marketv1.SealedAnswer {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.answers[id].answer
+	return k.answers[id]
 }
 
 // keep remembers an answer until others need its place.
-func (k *desk) keep(id fallow.Digest, a sealed) {
+func (k *desk) keep(id fallow.Digest, a *marketv1.SealedAnswer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.answers) >= maxAnswers {

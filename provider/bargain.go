@@ -59,16 +59,15 @@ func bargain(ctx context.Context, w World, c Config, m memory, id fallow.Digest,
 	if no != nil {
 		return o, claim{}, no
 	}
-	standing, ok := w.Standing()
 	height, seen := w.Head()
 	switch {
-	case height == 0 || now.Sub(seen) > staleHead || !ok:
+	case height == 0 || now.Sub(seen) > staleHead:
 		return o, claim{}, decline(fallow.ReasonChainAway, "the ledger is out of this provider's reach; offers begin again with the next block")
-	case standing.Epoch == 0:
+	case s.epoch == 0:
 		return o, claim{}, decline(fallow.ReasonKeyEpoch, "this node's key is not registered on the ledger yet")
 	}
 	o = market.Offer{
-		Demand: id, Tenant: demand.Tenant, Provider: c.Provider, NodeKey: w.Node(), KeyEpoch: standing.Epoch,
+		Demand: id, Tenant: demand.Tenant, Provider: c.Provider, NodeKey: w.Node(), KeyEpoch: s.epoch,
 		Kind: demand.Kind, Workload: demand.Workload, Terms: terms,
 		LastHeight: height + fallow.Height(c.Offers.HoldBlocks), Profile: demand.Profile,
 	}
@@ -103,7 +102,7 @@ func look(ctx context.Context, w World, c Config, m memory, demand market.Demand
 	if !ok {
 		return s, decline(fallow.ReasonChainAway, "this provider's own standing is not known yet: the ledger is out of reach")
 	}
-	s.ceiling, s.exposure = standing.Ceiling, standing.Exposure
+	s.epoch, s.ceiling, s.exposure = standing.Epoch, standing.Ceiling, standing.Exposure
 	return s, nil
 }
 

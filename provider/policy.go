@@ -36,6 +36,8 @@ type situation struct {
 	offers, taken uint64
 	// owed is what the tenant left unpaid at leases that have ended.
 	owed debt
+	// epoch is that of this node's key; 0 when it is not registered.
+	epoch uint64
 	// ceiling is half the bond's value, exposure what of it is in use.
 	ceiling, exposure fallow.Credits
 	// speed is this machine's measured gas a second of one slot; 0 unknown.
