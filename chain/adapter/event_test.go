@@ -21,6 +21,10 @@ func TestEvent(t *testing.T) {
 		&lease.EventLeaseState{Lease: 1, State: "CLOSED", Reason: "completed"},
 		&lease.EventRedeemed{Lease: 1, Provider: "p", Amount: 2, MaturesUnixMs: -5},
 		&lease.EventPaid{Provider: "p", Amount: 1},
+		&registry.EventRegistered{Provider: "p"},
+		&registry.EventUpdated{Provider: "p"},
+		&registry.EventUnbonding{Provider: "p", Amount: 1, UnbondsUnixMs: 2},
+		&registry.EventUnbonded{Provider: "p", Amount: 1},
 		&lease.Account{Owner: "o", ClientKeys: []lease.ClientKey{{Address: "a"}}}, // not flat
 		&registry.Node{Key: []byte{1}, Epoch: 2},
 	} {

@@ -129,14 +129,21 @@ func newLedger(t *testing.T, change func(*Genesis), people ...person) *ledger {
 	}
 	cfg := cmtcfg.DefaultConfig()
 	cfg.SetRoot(h.Dir)
-	l := &ledger{t: t, app: freshApp(t), doc: doc, now: g.Time, mode: signing.SignMode_SIGN_MODE_DIRECT}
+	l := &ledger{t: t, doc: doc, mode: signing.SignMode_SIGN_MODE_DIRECT}
 	l.val = privval.LoadFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile())
-	params := doc.ConsensusParams.ToProto()
-	if _, err := l.app.InitChain(&abci.RequestInitChain{Time: doc.GenesisTime, ChainId: doc.ChainID, ConsensusParams: &params, AppStateBytes: doc.AppState, InitialHeight: 1}); err != nil {
-		t.Fatal(err)
+	return l.twin()
+}
+
+// twin is another node of the same network, at its first block.
+func (l *ledger) twin() *ledger {
+	l.t.Helper()
+	other := &ledger{t: l.t, app: freshApp(l.t), doc: l.doc, val: l.val, now: l.doc.GenesisTime, mode: l.mode}
+	params := l.doc.ConsensusParams.ToProto()
+	if _, err := other.app.InitChain(&abci.RequestInitChain{Time: l.doc.GenesisTime, ChainId: l.doc.ChainID, ConsensusParams: &params, AppStateBytes: l.doc.AppState, InitialHeight: 1}); err != nil {
+		l.t.Fatal(err)
 	}
-	l.block(time.Second)
-	return l
+	other.block(time.Second)
+	return other
 }
 
 // block runs one block that comes after step with these transactions.

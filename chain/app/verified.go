@@ -3,12 +3,13 @@ package app
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"sync"
 
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/x/auth/ante"
 	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
+
+	"fallow.network/chain/adapter"
 )
 
 // rememberedSignatures is how many transactions a node remembers to be signed
@@ -23,13 +24,11 @@ const rememberedSignatures = 20_000
 type verified struct {
 	accounts ante.AccountKeeper
 	inner    sdk.AnteDecorator
-
-	mu       sync.Mutex
-	new, old map[[sha256.Size]byte]struct{}
+	signed   *adapter.Recent
 }
 
 func newVerified(accounts ante.AccountKeeper, inner sdk.AnteDecorator) *verified {
-	return &verified{accounts: accounts, inner: inner, new: map[[sha256.Size]byte]struct{}{}}
+	return &verified{accounts: accounts, inner: inner, signed: adapter.NewRecent(rememberedSignatures)}
 }
 
 // AnteHandle lets the decorator inside check all but what is known.
@@ -43,12 +42,12 @@ func (v *verified) AnteHandle(ctx sdk.Context, tx sdk.Tx, simulate bool, next sd
 		return v.inner.AnteHandle(ctx, tx, simulate, next)
 	}
 	if mode == sdk.ExecModeFinalize {
-		return v.inner.AnteHandle(ctx.WithIsSigverifyTx(!v.known(id)), tx, simulate, func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
+		return v.inner.AnteHandle(ctx.WithIsSigverifyTx(!v.signed.Has(id)), tx, simulate, func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
 			return next(ctx.WithIsSigverifyTx(true), tx, simulate)
 		})
 	}
 	return v.inner.AnteHandle(ctx, tx, simulate, func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
-		v.note(id) // it gets here with good signatures alone
+		v.signed.Add(id) // it gets here with good signatures alone
 		return next(ctx, tx, simulate)
 	})
 }
@@ -87,25 +86,6 @@ func (v *verified) id(ctx sdk.Context, tx sdk.Tx) (id [sha256.Size]byte, ok bool
 	whole := sha256.Sum256(ctx.TxBytes())
 	h.Write(whole[:])
 	return [sha256.Size]byte(h.Sum(nil)), true
-}
-
-func (v *verified) known(id [sha256.Size]byte) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	_, ok := v.new[id]
-	if !ok {
-		_, ok = v.old[id]
-	}
-	return ok
-}
-
-func (v *verified) note(id [sha256.Size]byte) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.new) >= rememberedSignatures {
-		v.old, v.new = v.new, map[[sha256.Size]byte]struct{}{}
-	}
-	v.new[id] = struct{}{}
 }
 
 // anteHandler is the SDK's own chain of checks, with what verified remembers.

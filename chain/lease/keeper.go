@@ -33,12 +33,12 @@ type Keeper struct {
 	bank      adapter.Bank
 	providers Providers
 	authority string
-	proven    *proven
+	proven    proven
 }
 
 // NewKeeper makes a keeper; authority is who may change the params.
 func NewKeeper(s store.KVStoreService, accounts Accounts, bank adapter.Bank, providers Providers, authority string) *Keeper {
-	return &Keeper{store: s, accounts: accounts, bank: bank, providers: providers, authority: authority, proven: &proven{}}
+	return &Keeper{store: s, accounts: accounts, bank: bank, providers: providers, authority: authority, proven: proven{adapter.NewRecent(rememberedProofs)}}
 }
 
 // Books are the state machine over the state that ctx sees, believing

@@ -4,9 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
-	"sync"
 
 	"fallow.network"
+	"fallow.network/chain/adapter"
 	"fallow.network/market"
 )
 
@@ -18,14 +18,11 @@ const rememberedProofs = 50_000
 // checked when a transaction's gas was estimated costs its block nothing but a
 // hash. Whether a signature is good follows from what is remembered alone, so a
 // node that has forgotten it comes to the same state with the same gas; one that
-// is bad is never remembered. The zero value is ready.
-type proven struct {
-	mu       sync.Mutex
-	new, old map[[sha256.Size]byte]struct{}
-}
+// is bad is never remembered.
+type proven struct{ good *adapter.Recent }
 
 // verifier checks Ed25519 signatures for a chain, each once.
-func (p *proven) verifier(chainID string) func(kind string, key fallow.Key, message, signature []byte) bool {
+func (p proven) verifier(chainID string) func(kind string, key fallow.Key, message, signature []byte) bool {
 	return func(kind string, key fallow.Key, message, signature []byte) bool {
 		if len(signature) != ed25519.SignatureSize || len(chainID) > market.MaxChainID {
 			return false
@@ -35,35 +32,13 @@ func (p *proven) verifier(chainID string) func(kind string, key fallow.Key, mess
 		b = append(append(b, key[:]...), signature...)
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(signed))), signed...)
 		id := sha256.Sum256(b)
-		if p.known(id) {
+		if p.good.Has(id) {
 			return true
 		}
 		good := market.VerifyKey(chainID, kind, key, message, signature)
 		if good {
-			p.note(id)
+			p.good.Add(id)
 		}
 		return good
 	}
-}
-
-func (p *proven) known(id [sha256.Size]byte) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.new[id]; ok {
-		return true
-	}
-	_, ok := p.old[id]
-	return ok
-}
-
-func (p *proven) note(id [sha256.Size]byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.new) >= rememberedProofs {
-		p.old, p.new = p.new, nil
-	}
-	if p.new == nil {
-		p.new = map[[sha256.Size]byte]struct{}{}
-	}
-	p.new[id] = struct{}{}
 }

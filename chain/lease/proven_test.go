@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"testing"
 
+	"fallow.network/chain/adapter"
 	"fallow.network/market"
 	"fallow.network/settle"
 	"fallow.network/wire"
@@ -18,7 +19,7 @@ func TestProven(t *testing.T) {
 	s := wire.Sign(secret, market.SignsOffer, "chain-1", []byte("offer"))
 	bad := bytes.Clone(s.Signature)
 	bad[0] ^= 1
-	var p proven
+	p := proven{adapter.NewRecent(rememberedProofs)}
 	for range 3 {
 		for i, c := range []struct {
 			chain, kind string
@@ -41,13 +42,7 @@ func TestProven(t *testing.T) {
 			}
 		}
 	}
-	if len(p.new) != 1 {
-		t.Errorf("%d signatures are remembered, one is good", len(p.new))
-	}
-	for i := range 2*rememberedProofs + 1 {
-		p.note([32]byte{byte(i), byte(i >> 8), byte(i >> 16), 1})
-	}
-	if n := len(p.new) + len(p.old); n > 2*rememberedProofs {
-		t.Errorf("%d signatures are remembered", n)
+	if n := p.good.Len(); n != 1 {
+		t.Errorf("%d signatures are remembered, one is good", n)
 	}
 }
