@@ -122,8 +122,9 @@ func (s *Sender) Send(ctx context.Context, messages ...proto.Message) (Tx, error
 }
 
 // Post hands messages to a node in one transaction and returns once it has
-// taken them: the Tx is not in a block yet and has no height, responses or gas
-// used, and nobody offers it again. The errors are those of Send.
+// taken them, or may have: the Tx is not in a block yet and has no height,
+// responses or gas used, and nobody offers it again. The errors are those of
+// Send, but that none is a *UnsettledError.
 func (s *Sender) Post(ctx context.Context, messages ...proto.Message) (Tx, error) {
 	f, err := s.launch(ctx, messages, 0)
 	if err != nil {

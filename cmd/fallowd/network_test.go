@@ -34,8 +34,8 @@ type many struct {
 	tenant, owner *keys.Secret
 }
 
-// newMany writes a network whose tenant and provider are funded, and starts
-// its validators.
+// newMany writes a network whose tenant and provider are funded. Nothing of it
+// is started.
 func newMany(t *testing.T, validators int, more ...string) *many {
 	t.Helper()
 	m := &many{t: t, nodes: map[string]*daemon{}, tenant: drawn(t), owner: drawn(t)}
