@@ -146,6 +146,39 @@ func (b *bare) profile(ctx context.Context, d time.Duration, file string) (err e
 	return errors.Join(err, f.Close())
 }
 
+// transactions counts what stands in the blocks from one height to another, of
+// whoever: nobody but this program sends any.
+func (b *bare) transactions(ctx context.Context, from, to fallow.Height) (n int, err error) {
+	for h := from; h <= to; h++ {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/block?height=%d", b.rpc, h), nil)
+		if err != nil {
+			return 0, err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		var told struct {
+			Result *struct {
+				Block struct {
+					Data struct {
+						Txs []string `json:"txs"`
+					} `json:"data"`
+				} `json:"block"`
+			} `json:"result"`
+		}
+		err = errors.Join(json.NewDecoder(res.Body).Decode(&told), res.Body.Close())
+		if err == nil && told.Result == nil {
+			err = errors.New(res.Status)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("block %d: %w", h, err)
+		}
+		n += len(told.Result.Block.Data.Txs)
+	}
+	return n, nil
+}
+
 // freePorts finds free ports of the loopback device.
 func freePorts(n int) ([]string, error) {
 	var (
