@@ -22,7 +22,6 @@ type programmer struct {
 	funcs  []progFunc
 	b      []byte // the body that is written
 	locals string // of its function, scratch included
-	labels []string
 	self   int
 	budget int
 }
@@ -271,23 +270,14 @@ func (p *programmer) take(results string, t byte) {
 
 func (p *programmer) open(op string, t byte) {
 	p.op(op)
-	label := ""
 	if t == 0 {
 		p.b = append(p.b, 0x40)
 	} else {
 		p.b = append(p.b, valType(t))
-		label = string(t)
 	}
-	if op == "loop" {
-		label = ""
-	}
-	p.labels = append(p.labels, label)
 }
 
-func (p *programmer) close() {
-	p.op("end")
-	p.labels = p.labels[:len(p.labels)-1]
-}
+func (p *programmer) close() { p.op("end") }
 
 // statement leaves the stack as it was.
 func (p *programmer) statement() {
@@ -402,7 +392,7 @@ func (p *programmer) burn(leave func()) {
 func (p *programmer) body(i int) []byte {
 	f := p.funcs[i]
 	own := progTypes + p.types(4) + "fF"
-	p.b, p.locals, p.self, p.budget, p.labels = nil, f.params+own, i, 120, nil
+	p.b, p.locals, p.self, p.budget = nil, f.params+own, i, 120
 	p.burn(func() {
 		p.op("if")
 		p.b = append(p.b, 0x40)
