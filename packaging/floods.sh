@@ -12,6 +12,9 @@ while read -r dir pattern; do
     cat "$log"
     exit 1
   fi
+  for name in ${pattern//|/ }; do
+    grep -q "^--- PASS: $name " "$log" || { echo "$dir has no $name any more" >&2; exit 1; }
+  done
   sed -nE 's/^--- PASS: (Test[A-Za-z]+) .*/(\1)/p; s/^ +[a-z_]+_test\.go:[0-9]+: //p' "$log"
 done <<'LIST'
 ./hub TestFloodFromOnePeer|TestFloodOfUnfundedKeys|TestSlowConnections
