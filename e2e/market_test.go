@@ -74,16 +74,10 @@ func (m *market) begin(env []string, args ...string) *process {
 	m.Helper()
 	cmd := exec.Command(filepath.Join(m.bin, "fallow"), args...)
 	cmd.Env, cmd.Dir = append(env, m.env...), m.home
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &p.out, &p.err, time.Second
-	if err := cmd.Start(); err != nil {
+	p, err := background(cmd, syscall.SIGTERM)
+	if err != nil {
 		m.Fatal(err)
 	}
-	go func() {
-		_ = cmd.Wait() // the exit code is read from the state
-		close(p.done)
-	}()
 	return p
 }
 

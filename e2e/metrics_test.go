@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"fallow.network/local"
 )
 
 var (
@@ -34,14 +35,8 @@ var (
 // has its figures stands in up.json.
 func cmdMetrics(ts *testscript.TestScript, neg bool, _ []string) {
 	deny(ts, neg)
-	s := storyOf(ts)
-	b, err := os.ReadFile(filepath.Join(s.home, "local", "up.json"))
+	up, err := local.Read(filepath.Join(storyOf(ts).home, "local"))
 	ts.Check(err)
-	var up struct {
-		Parties map[string]int    `json:"parties"`
-		Metrics map[string]string `json:"metrics"`
-	}
-	ts.Check(json.Unmarshal(b, &up))
 	page, err := os.ReadFile(filepath.Join(root, "docs", "metrics.md"))
 	ts.Check(err)
 	told := map[string]string{}

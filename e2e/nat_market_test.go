@@ -175,17 +175,10 @@ func (m *apart) begin(ns, program string, words ...string) *process {
 	m.t.Helper()
 	cmd := m.command(m.t.Context(), ns, filepath.Join(root, "build", program), words...)
 	cmd.Env = append(os.Environ(), "HOME="+m.dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &p.out, &p.err
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	p, err := background(cmd, syscall.SIGKILL)
+	if err != nil {
 		m.t.Fatal(err)
 	}
-	go func() {
-		_ = cmd.Wait() // the exit code is read from the state
-		close(p.done)
-	}()
 	m.t.Cleanup(func() {
 		p.kill()
 		if m.t.Failed() {

@@ -62,7 +62,8 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// launch starts fallow, or fallowd where that is the first word. It ends with the test's own process, however that ends.
+// launch starts fallow, or fallowd where that is the first word. It ends with
+// the test's own process, however that ends.
 func launch(ts *testscript.TestScript, args ...string) (*process, error) {
 	bin := "fallow"
 	if args[0] == "fallowd" {
@@ -73,7 +74,12 @@ func launch(ts *testscript.TestScript, args ...string) (*process, error) {
 	for _, v := range []string{"PATH", "HOME", "TMPDIR", "FALLOW_HOME", "COLUMNS", trace.Variable} {
 		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	return background(cmd, syscall.SIGTERM)
+}
+
+// background starts a command, which gets the signal when the test's own process ends.
+func background(cmd *exec.Cmd, orphaned syscall.Signal) (*process, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: orphaned}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.out, &p.err
 	// What outlives it, as a detached network, must not hold its streams.

@@ -249,6 +249,9 @@ func (s *soak) books() {
 	if s.jobs < 3 {
 		s.Errorf("%d jobs: that is no work", s.jobs)
 	}
+	if len(s.kills) == 0 {
+		s.Error("nobody was killed: that is no fire")
+	}
 }
 
 // mean is of some of a life's samples.
@@ -291,7 +294,7 @@ func (s *soak) table() {
 			{"open files", func(v sample) float64 { return v.files }, soakFiles, 1},
 		} {
 			a, b := mean(first, c.of), mean(last, c.of)
-			if a == 0 {
+			if a == 0 || b == 0 {
 				s.Errorf("%s of %s (process %d) could not be read", c.what, l.party, pid)
 			}
 			line += fmt.Sprintf("  %7.1f -> %7.1f", a/c.unit, b/c.unit)

@@ -215,6 +215,8 @@ func (c *collector) whole(job string) error {
 
 // String lists what was told, by trace and time.
 func (c *collector) String() string {
+	c.mu.Lock() // daemons go on sending
+	defer c.mu.Unlock()
 	var all []*span
 	for _, s := range c.spans {
 		all = append(all, s)
