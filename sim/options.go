@@ -85,8 +85,10 @@ func (o Options) Validate() error {
 // Command is what runs the same simulation again.
 func (o Options) Command() string {
 	c := fmt.Sprintf("fallow sim --seed %d --providers %d --tenants %d --for %s", o.Seed, o.Providers, o.Tenants, o.For)
-	for i, s := range o.Adversaries {
-		c += []string{",", " --adversaries "}[min(1, max(0, 1-i))] + fmt.Sprintf("%s=%d", s.Name, s.Percent)
+	sep := " --adversaries "
+	for _, s := range o.Adversaries {
+		c += fmt.Sprintf("%s%s=%d", sep, s.Name, s.Percent)
+		sep = ","
 	}
 	return c
 }

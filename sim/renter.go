@@ -348,8 +348,8 @@ func (t *renter) shut(w *world, l *lease, why fallow.Reason) {
 	if l.over {
 		return
 	}
+	l.over = true // before it pays: what is above the reserve must not come back here
 	t.pay(w, l, true)
-	l.over = true
 	if t.bad != nil && t.bad.stingy {
 		return // gone without a word
 	}

@@ -72,6 +72,22 @@ func TestEachAdversaryIsHeld(t *testing.T) {
 	}
 }
 
+// TestReserveRunsOut has reserves that pay for nothing: such a lease ends with
+// its work unpaid.
+func TestReserveRunsOut(t *testing.T) {
+	o := small(8)
+	o.tamper = func(w *world) {
+		each(w, 1000, func(l *lease) {
+			if l.id%8 == 0 {
+				l.reserve = 0
+			}
+		})
+	}
+	if r := run(t, o); r.LostHonest.IsZero() || r.JobsDone != r.Jobs {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestSeedFixesEveryEvent(t *testing.T) {
 	o := small(7, mixed(10)...)
 	a, b := run(t, o), run(t, o)
