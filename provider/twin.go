@@ -120,20 +120,7 @@ func (t *Twin) Voucher(id fallow.LeaseID, session fallow.Key, s market.Signed, n
 	return nil
 }
 
-// Finish ends a lease for good and signs the release of what is not owed.
-func (t *Twin) Finish(id fallow.LeaseID, why fallow.Reason) (market.Signed, error) {
-	b := t.tabs[id]
-	b.over = why
-	t.capacity.end(id)
-	b.free()
-	message, err := wire.EncodeRelease(receipt.Release{Lease: id, Amount: b.owed})
-	if err != nil {
-		return market.Signed{}, err
-	}
-	return wire.Sign(t.key, market.SignsRelease, t.chainID, message), nil
-}
-
-// End takes no more work under a lease, without a release.
+// End takes no more work under a lease.
 func (t *Twin) End(id fallow.LeaseID, why fallow.Reason) {
 	if b := t.tabs[id]; b != nil && b.over == "" {
 		b.over = why
@@ -148,18 +135,17 @@ func (t *Twin) Silent(id fallow.LeaseID, now time.Time) bool {
 	return b != nil && b.over == "" && now.After(b.silentAt(true))
 }
 
-// Due is the voucher that is worth a transaction now, where there is one, and
-// otherwise when to look again.
-func (t *Twin) Due(id fallow.LeaseID, now time.Time) (s market.Signed, amount fallow.Pico, due bool, after time.Duration) {
+// Due is the voucher that is worth a transaction now, where there is one.
+func (t *Twin) Due(id fallow.LeaseID, now time.Time) (s market.Signed, amount fallow.Pico, due bool) {
 	b := t.tabs[id]
 	if b == nil {
-		return s, amount, false, 0
+		return s, amount, false
 	}
-	worth, due, after := b.claims(t.config.Redeem, now)
+	worth, due, _ := b.claims(t.config.Redeem, now)
 	if worth.IsZero() {
-		return s, amount, false, 0
+		return s, amount, false
 	}
-	return b.voucher, b.paid, due, after
+	return b.voucher, b.paid, due
 }
 
 // Redeemed notes what the ledger did with a voucher over amount.
@@ -194,12 +180,9 @@ func (t *Twin) Closed(id fallow.LeaseID, own bool, now time.Time) (bool, error) 
 
 // Account is what a lease's receipts came to and what its voucher pays; zero
 // when the lease is not known.
-func (t *Twin) Account(id fallow.LeaseID) (charged, paid fallow.Pico, ceiling fallow.Credits) {
+func (t *Twin) Account(id fallow.LeaseID) (charged, paid fallow.Pico) {
 	if b := t.tabs[id]; b != nil {
-		return b.charged, b.paid, b.terms.UnpaidCeiling
+		return b.charged, b.paid
 	}
-	return fallow.Pico{}, fallow.Pico{}, 0
+	return fallow.Pico{}, fallow.Pico{}
 }
-
-// Running is how many tasks run now.
-func (t *Twin) Running() uint32 { return t.capacity.usage().Running }

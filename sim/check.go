@@ -214,7 +214,7 @@ func (w *world) finish() {
 	}
 	for _, p := range w.lenders {
 		for _, id := range sortedLeases(p.leases) {
-			charged, paid, _ := p.twin.Account(id)
+			charged, paid := p.twin.Account(id)
 			if lost, err := charged.Sub(paid); err == nil {
 				p.lost = plus(p.lost, lost)
 			}

@@ -227,7 +227,7 @@ func (p *lender) mind(w *world, l *lease) {
 		l.ended = true
 		p.close(w, l, fallow.ReasonTenantGone)
 	}
-	if s, amount, due, _ := p.twin.Due(l.id, now); due {
+	if s, amount, due := p.twin.Due(l.id, now); due {
 		p.redeem(w, l, s, amount)
 	} else if l.closed {
 		p.forget(w, l)
@@ -256,7 +256,7 @@ func (p *lender) redeem(w *world, l *lease, s market.Signed, amount fallow.Pico)
 // close ends a lease on the ledger by the provider's word, which ends it at
 // once: so only when nothing is left to redeem, and the voucher goes first.
 func (p *lender) close(w *world, l *lease, why fallow.Reason) {
-	if s, amount, due, _ := p.twin.Due(l.id, w.clock.time()); due {
+	if s, amount, due := p.twin.Due(l.id, w.clock.time()); due {
 		p.redeem(w, l, s, amount)
 	}
 	w.send(func(at settle.Block) error {
@@ -272,7 +272,7 @@ func (p *lender) close(w *world, l *lease, why fallow.Reason) {
 
 // forget drops a lease of which nothing more can come.
 func (p *lender) forget(w *world, l *lease) {
-	charged, paid, _ := p.twin.Account(l.id)
+	charged, paid := p.twin.Account(l.id)
 	over, err := p.twin.Closed(l.id, l.closed, w.clock.time())
 	if err != nil {
 		w.broken("a debt is kept", err.Error(), p.account)

@@ -34,7 +34,6 @@ const (
 type ledger interface {
 	OpenLeases(at settle.Block, signer, tenant fallow.Account, entries []settle.OpenEntry) ([]settle.Result, []settle.Effect, error)
 	Redeem(at settle.Block, signer fallow.Account, vouchers []market.Signed, services []fallow.LeaseID) ([]settle.Result, []settle.Effect, error)
-	Release(at settle.Block, releases []market.Signed) ([]settle.Result, []settle.Effect, error)
 	Close(at settle.Block, signer fallow.Account, ids []fallow.LeaseID, reason fallow.Reason) ([]settle.Result, []settle.Effect, error)
 	Deposit(at settle.Block, sender, tenant fallow.Account, amount fallow.Credits) ([]settle.Effect, error)
 	EndBlock(at settle.Block) ([]settle.Effect, error)
@@ -53,7 +52,6 @@ type world struct {
 	registry market.Registry
 	books    ledger
 	bank     map[fallow.Account]uint64 // ucredit
-	bonds    map[fallow.Account]uint64 // ufal
 	lenders  []*lender
 	renters  []*renter
 	by       map[fallow.Account]*lender
@@ -107,7 +105,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 func newWorld(o Options) (*world, error) {
 	w := &world{
-		o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x66616c6c6f77)), bank: map[fallow.Account]uint64{}, bonds: map[fallow.Account]uint64{},
+		o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x66616c6c6f77)), bank: map[fallow.Account]uint64{},
 		by: map[fallow.Account]*lender{}, leases: map[fallow.LeaseID]*lease{}, digest: sha256.New(), height: 1, collusion: collusion,
 		end: start + fallow.Time(o.For.Milliseconds()),
 	}
