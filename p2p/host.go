@@ -136,7 +136,7 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.SwarmOpts(swarm.WithDialRanker(h.rank)),
-		libp2p.AddrsFactory(func(known []ma.Multiaddr) []ma.Multiaddr { return h.announced(known, p.announce) }),
+		libp2p.AddrsFactory(h.announced),
 	}
 	if h.cfg.Metrics == nil {
 		opts = append(opts, libp2p.DisableMetrics())
@@ -175,9 +175,9 @@ func (h *Host) options(p parsed) ([]libp2p.Option, error) {
 
 // announced is what others are told: what libp2p knows, the announced
 // addresses, and a path through each relay that keeps a reservation.
-func (h *Host) announced(known, announce []ma.Multiaddr) []ma.Multiaddr {
+func (h *Host) announced(known []ma.Multiaddr) []ma.Multiaddr {
 	out := slices.Clone(known)
-	out = append(out, announce...)
+	out = append(out, h.announces...)
 	out = append(out, h.proven()...)
 	for _, r := range h.relays {
 		out = append(out, r.paths()...)

@@ -292,10 +292,6 @@ func (k *desk) keep(id fallow.Digest, a *marketv1.SealedAnswer) {
 	k.answers[id] = a
 }
 
-func (k *desk) allow(who string, perSecond float64, now time.Time) bool {
-	return k.limits.allow(who, perSecond, now)
-}
-
 // declined keeps a decline for people.
 func (d *Daemon) declined(tenant fallow.Account, r fallow.Reason, detail string) {
 	d.metrics.declines.WithLabelValues(label(r)).Inc()

@@ -43,7 +43,7 @@ func (n node) Ask(ctx context.Context, r *connect.Request[nodev1.AskRequest]) (*
 		return nil, err
 	}
 	c, _ := n.d.config()
-	if peer, ok := n.d.deps.PeerKey(ctx); !ok || !n.d.desk.allow("peer "+peer.String(), peerShare*c.Offers.PerSecond, n.d.now()) {
+	if peer, ok := n.d.deps.PeerKey(ctx); !ok || !n.d.desk.limits.allow("peer "+peer.String(), peerShare*c.Offers.PerSecond, n.d.now()) {
 		return nil, refuse(connect.CodeResourceExhausted, fallow.ReasonRateLimited, "too many demands from this peer; wait a moment")
 	}
 	s, err := wire.Signed(r.Msg.GetDemand())
@@ -306,6 +306,7 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 	defer l.words.Unlock()
 	l.mu.Lock()
 	known, no := l.weigh(v, s)
+	funded := l.funded
 	l.mu.Unlock()
 	if no != nil {
 		return refuse(connect.CodeInvalidArgument, no.Reason, "%s", no.Detail)
@@ -313,9 +314,6 @@ func (d *Daemon) takeVoucher(ctx context.Context, l *lease, m *marketv1.Signed) 
 	if known {
 		return nil // said again after a cut
 	}
-	l.mu.Lock()
-	funded := l.funded
-	l.mu.Unlock()
 	if v.Amount.Cmp(funded.Pico()) > 0 {
 		// The reserve may have been raised a moment ago.
 		if funded, err = d.raised(ctx, l, v.Amount); err != nil || v.Amount.Cmp(funded.Pico()) > 0 {
