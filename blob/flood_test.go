@@ -108,8 +108,8 @@ func TestSizesThatAreNotSo(t *testing.T) {
 	}
 }
 
-// TestLargeSizeAndNothing: where 10 GB would fit, one who announces as much and
-// sends 1 kB holds the room no longer than it may stand still.
+// TestLargeSizeAndNothing: one who announces all that fits and sends 1 kB holds
+// the room no longer than it may stand still.
 func TestLargeSizeAndNothing(t *testing.T) {
 	const size = 24 << 20
 	s := open(t, blob.Config{Quota: size + 1<<20})

@@ -40,7 +40,7 @@ func (b redeemAgain) Redeem(at settle.Block, signer fallow.Account, v []market.S
 	return results, append(effects, effects...), err
 }
 
-// mint gives a depositor its coins back.
+// mint pays a stranger out of escrow, of which the books know nothing.
 type mint struct{ ledger }
 
 func (b mint) Redeem(at settle.Block, signer fallow.Account, v []market.Signed, s []fallow.LeaseID) ([]settle.Result, []settle.Effect, error) {
