@@ -99,10 +99,16 @@ func holds(doc, path, op, want string) error {
 	}
 	if at, ok := strings.CutPrefix(want, "@"); ok {
 		other, err := find(doc, at)
-		if err != nil || len(other) != 1 {
-			return fmt.Errorf("%s finds %d values, want one: %w", at, len(other), err)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		if len(other) != 1 {
+			return fmt.Errorf("%s finds %d values, want one", at, len(other))
 		}
 		want = text(other[0])
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("%s finds nothing", path)
 	}
 	if rest, ok := strings.CutPrefix(op, "sum"); ok {
 		total, err := sum(found)
@@ -110,9 +116,6 @@ func holds(doc, path, op, want string) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		found, op = []any{total.FloatString(12)}, rest
-	}
-	if len(found) == 0 {
-		return fmt.Errorf("%s finds nothing", path)
 	}
 	for _, v := range found {
 		if ok, err := compare(text(v), op, want); err != nil {
@@ -215,6 +218,9 @@ func TestHolds(t *testing.T) {
 		{"t", "has", "x", true},
 		{"t", "not", "x", true},
 		{"e.*", "==", "0", false},
+		{"e.*", "sum==", "0", false},
+		{"missing", "sum>=", "0", false},
+		{"a.0.n", "==", "@e.*", false},
 		{"missing", "is", "", false},
 		{"t", "==", "1", false},
 	} {
