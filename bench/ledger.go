@@ -22,6 +22,7 @@ import (
 	"fallow.network/ledger"
 	"fallow.network/market"
 	"fallow.network/receipt"
+	"fallow.network/spec"
 	"fallow.network/wire"
 )
 
@@ -277,7 +278,7 @@ func (b *bare) end() error {
 func (b *bare) offer(l *lessor, demand fallow.Digest, last fallow.Height) (market.Signed, error) {
 	o := market.Offer{
 		Demand: demand, Tenant: b.tenant.Account(), Provider: l.owner.Account(), NodeKey: wire.PublicKey(l.node), KeyEpoch: l.epoch,
-		Kind: market.KindBatch, Workload: fallow.Sum([]byte("work")), LastHeight: last, Profile: "wasm/1",
+		Kind: market.KindBatch, Workload: fallow.Sum([]byte("work")), LastHeight: last, Profile: spec.ProfileWASM,
 		Terms: market.Terms{
 			GasPrice: fallow.PicoOf(1000), Slots: 1, Slot: market.Resources{MilliCPU: 1000, Memory: 1 << 28},
 			LeastSpeed: 1, UnpaidCeiling: 1000, MaxReserve: 1_000_000, ClaimWindowMS: 3600_000, IdleMS: 60_000,

@@ -13,6 +13,7 @@ import (
 	"fallow.network/market"
 	"fallow.network/receipt"
 	"fallow.network/settle"
+	"fallow.network/spec"
 	"fallow.network/wire"
 )
 
@@ -86,7 +87,7 @@ func newSettlement() (*settlement, error) {
 	}
 	raw, err := wire.EncodeOffer(market.Offer{
 		Demand: fallow.Sum([]byte("demand")), Tenant: s.tenant, Provider: s.owner, NodeKey: wire.PublicKey(s.node), KeyEpoch: 1,
-		Kind: market.KindBatch, Workload: fallow.Sum([]byte("work")), LastHeight: s.at.Height + 10, Profile: "wasm/1", Terms: s.terms,
+		Kind: market.KindBatch, Workload: fallow.Sum([]byte("work")), LastHeight: s.at.Height + 10, Profile: spec.ProfileWASM, Terms: s.terms,
 	})
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func (s *settlement) deliver(n int) ([]market.Signed, error) {
 		raw, err := wire.EncodeReceipt(receipt.Receipt{
 			Lease: settleLease, Workload: fallow.Sum([]byte("work")), Task: uint32(s.tasks), Attempt: 1,
 			Input: fallow.Sum([]byte("input")), Output: receipt.OutputDigest(s.outputs), Outputs: s.outputs,
-			Gas: settleGas, Outcome: receipt.Exited, Profile: "wasm/1", Started: 1000, Ended: 1001, Charge: charge,
+			Gas: settleGas, Outcome: receipt.Exited, Profile: spec.ProfileWASM, Started: 1000, Ended: 1001, Charge: charge,
 		})
 		if err != nil {
 			return nil, err
@@ -136,7 +137,7 @@ func (s *settlement) settle(all []market.Signed) error {
 		}
 		if err := r.Accept(receipt.Expected{
 			Lease: settleLease, Workload: r.Workload, Task: uint32(s.settled), Attempt: 1, Input: r.Input,
-			Profile: "wasm/1", Gas: settleGas, Output: 64, Terms: s.terms,
+			Profile: spec.ProfileWASM, Gas: settleGas, Output: 64, Terms: s.terms,
 		}); err != nil {
 			return err
 		}
