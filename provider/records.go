@@ -142,7 +142,6 @@ type record struct {
 	voucher  market.Signed // highest so far; empty before the first
 	amount   fallow.Pico   // of the voucher
 	receipts uint32        // under the voucher
-	vouched  time.Time
 	redeemed fallow.Pico
 	over     fallow.Reason // the tenant is done with it; empty before
 }
@@ -182,14 +181,14 @@ func (j *journal) endLease(ctx context.Context, id fallow.LeaseID, reason fallow
 func scanLease(row interface{ Scan(...any) error }) (record, error) {
 	var (
 		r                                record
-		id, opened, vouched              int64
+		id, opened                       int64
 		offer, session, amount, redeemed []byte
 		tenant, over                     string
 	)
-	if err := row.Scan(&id, &offer, &tenant, &session, &opened, &r.voucher.Message, &r.voucher.Signature, &amount, &r.receipts, &vouched, &redeemed, &over); err != nil {
+	if err := row.Scan(&id, &offer, &tenant, &session, &opened, &r.voucher.Message, &r.voucher.Signature, &amount, &r.receipts, &redeemed, &over); err != nil {
 		return r, err
 	}
-	r.id, r.tenant, r.opened, r.vouched = fallow.LeaseID(id), fallow.Account(tenant), time.UnixMilli(opened), time.UnixMilli(vouched)
+	r.id, r.tenant, r.opened = fallow.LeaseID(id), fallow.Account(tenant), time.UnixMilli(opened)
 	r.over = fallow.Reason(over)
 	var errs [4]error
 	r.offer, errs[0] = fallow.DigestFrom(offer)
@@ -202,7 +201,7 @@ func scanLease(row interface{ Scan(...any) error }) (record, error) {
 // leasesOpen are the leases that have not ended.
 func (j *journal) leasesOpen(ctx context.Context) ([]record, error) {
 	return collect(ctx, j.ro, scanLease, `SELECT lease, offer, tenant, session, opened_ms, voucher, voucher_signature,
-		voucher_amount, voucher_receipts, voucher_ms, redeemed, reason FROM leases WHERE ended_ms = 0 ORDER BY lease`)
+		voucher_amount, voucher_receipts, redeemed, reason FROM leases WHERE ended_ms = 0 ORDER BY lease`)
 }
 
 // addVoucher keeps the highest voucher of a lease.
