@@ -264,19 +264,16 @@ type answers struct {
 	a      *asked
 	at     market.Block
 	gas    fallow.Gas
-	opened int
 }
 
-// maxReplies is how many answers to one demand are opened: a hub may send
-// without end, and keys that no provider has cost it nothing.
+// maxReplies is how many answers to one demand are taken from one hub: it may
+// send without end, and keys that no provider has cost it nothing. It is each
+// hub's own bound, so that none crowds out what others bring.
 const maxReplies = 2048
 
 // take opens an answer; the same provider may come by several ways, and the
 // first counts. It is true for an offer.
 func (s *answers) take(r reply) bool {
-	if s.opened++; s.opened > maxReplies {
-		return false
-	}
 	answer, err := wire.OpenAnswer(s.seal, s.id, r.sealed)
 	if err != nil {
 		s.c.log.Debug("an answer could not be opened", slog.Any("error", err))
@@ -329,7 +326,7 @@ func (c *Client) askHub(ctx context.Context, peer Peer, hub string, signed *mark
 		return err
 	}
 	defer func() { _ = stream.Close() }()
-	for stream.Receive() {
+	for n := 0; n < maxReplies && stream.Receive(); n++ {
 		if sealed := stream.Msg().GetAnswer(); sealed != nil {
 			send(sealed)
 		}

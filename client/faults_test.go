@@ -277,6 +277,41 @@ func TestTheLedgerIsAwayForAWhile(t *testing.T) {
 	if count(s, func(e Away) bool { return e.What == "the ledger" }) == 0 {
 		t.Error("nobody was told")
 	}
+	life, err := c.Life(t.Context(), bill.Job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := 0
+	for _, m := range life.Moments {
+		if m.Kind == stepLease {
+			break
+		}
+		if m.Kind == stepAway {
+			away++
+		}
+	}
+	if away != 1 {
+		t.Errorf("it was away once before there were leases, and is told of %d times", away)
+	}
+}
+
+// TestANoisyHubCrowdsNobodyOut has a hub that sends more answers of nobody than
+// are taken from one, before another brings the only offer.
+func TestANoisyHubCrowdsNobodyOut(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.provider("a", 1_000_000)
+	noisy, honest := s.hub("noisy"), s.hub("honest", a)
+	noisy.noise, honest.after = maxReplies+100, noisy
+	s.ledger.listing = nil // nobody can be asked directly
+	c, bill, err := s.run(s.job(2, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a)
+	if noisy.asked != 1 || honest.asked != 1 {
+		t.Errorf("the noisy one was asked %d times, the honest %d", noisy.asked, honest.asked)
+	}
 }
 
 func TestHubsAreInterchangeable(t *testing.T) {

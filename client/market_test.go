@@ -16,11 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"fallow.network"
-	hubv1 "fallow.network/api/hub"
-	"fallow.network/api/hub/hubv1connect"
 	"fallow.network/api/node/nodev1connect"
 	"fallow.network/market"
 	"fallow.network/receipt"
@@ -415,55 +411,5 @@ func (m *testMachine) Bare(context.Context, receipt.Task, Blobs) (time.Duration,
 }
 
 func (m *testMachine) Cores() int { return 2 }
-
-// testHub passes demands to providers and their answers back.
-type testHub struct {
-	hubv1connect.UnimplementedHubServiceHandler
-	key       fallow.Key
-	server    *httptest.Server
-	providers []*testProvider
-	asked     int
-	mu        sync.Mutex
-}
-
-func (h *testHub) Ask(ctx context.Context, r *connect.Request[hubv1.AskRequest], s *connect.ServerStream[hubv1.AskResponse]) error {
-	h.mu.Lock()
-	h.asked++
-	list := h.providers
-	h.mu.Unlock()
-	if err := s.Send(&hubv1.AskResponse{First: true, Asked: uint32(len(list))}); err != nil {
-		return err
-	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, p := range list {
-		wg.Go(func() {
-			a := p.answer(ctx, r.Msg.GetDemand())
-			if a == nil {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			_ = s.Send(&hubv1.AskResponse{Answer: a})
-		})
-	}
-	wg.Wait()
-	return nil
-}
-
-func startHub(t *testing.T, n *testNet, name string, providers ...*testProvider) *testHub {
-	t.Helper()
-	h := &testHub{providers: providers}
-	seed := sha256.Sum256([]byte(name))
-	h.key = wire.PublicKey(ed25519.NewKeyFromSeed(seed[:]))
-	mux := http.NewServeMux()
-	mux.Handle(hubv1connect.NewHubServiceHandler(h))
-	h.server = listen(t, mux, "")
-	n.at(h.key, h.server.URL)
-	t.Cleanup(h.server.Close)
-	return h
-}
-
-func (h *testHub) addr() string { return h.key.String() }
 
 var _ nodev1connect.NodeServiceHandler = (*testProvider)(nil)
