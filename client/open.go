@@ -13,6 +13,9 @@ import (
 	"fallow.network/spec"
 )
 
+// mostPause is the longest pause between two tries of patient.
+const mostPause = 3 * time.Second
+
 // patient does what needs the ledger, and tries again while it is away.
 func (c *Client) patient(ctx context.Context, emit func(Event), do func() error) error {
 	const what = "the ledger"
@@ -35,7 +38,7 @@ func (c *Client) patient(ctx context.Context, emit func(Event), do func() error)
 			return errors.Join(ctx.Err(), err)
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, 3*time.Second)
+		pause = min(2*pause, mostPause)
 	}
 }
 

@@ -80,6 +80,7 @@ type run struct {
 	wrong    map[fallow.Account]bool // found wrong in this job
 	refused  map[fallow.Account]string
 
+	away      map[string]time.Time // when it was last told to be away, by what
 	asking    bool
 	lateUntil fallow.Height // up to which a lost opening is waited for; late's alone
 	asks      int           // in a row without an offer
@@ -177,7 +178,7 @@ func newRun(c *Client, rec record, emit func(Event)) *run {
 		past: map[attemptID]*past{}, receipts: map[attemptID]*held{}, results: map[uint32]result{}, fetching: map[attemptID]bool{}, moves: map[fallow.LeaseID]moved{},
 		checks: map[attemptID]*check{}, active: map[uint32]*check{},
 		room: make(chan struct{}, c.config.OwnSlots), fetches: make(chan struct{}, 8),
-		wrong: map[fallow.Account]bool{}, refused: map[fallow.Account]string{}, raising: map[fallow.LeaseID]bool{},
+		wrong: map[fallow.Account]bool{}, away: map[string]time.Time{}, refused: map[fallow.Account]string{}, raising: map[fallow.LeaseID]bool{},
 	}
 	r.emit = func(e Event) {
 		if r.store.later != nil {

@@ -39,9 +39,12 @@ func (r *run) noteEvent(ctx context.Context, e Event) {
 	case ProviderBack:
 		r.note(ctx, step{kind: stepBack, lease: e.Lease, provider: e.Provider})
 	case Away:
-		if e.For < time.Second { // once for each time that it is away
-			r.note(ctx, step{kind: stepAway, detail: e.What})
+		now := time.Now()
+		// Once for each time that it is away, however many ask meanwhile.
+		if began := now.Add(-e.For); began.Sub(r.away[e.What]) > mostPause {
+			r.note(ctx, step{kind: stepAway, at: began, detail: e.What})
 		}
+		r.away[e.What] = now
 	case Verdict:
 		reason := fallow.ReasonMismatch
 		if e.Wrong == "" {
