@@ -201,7 +201,13 @@ func (r *run) seek(ctx context.Context, q question, w wish, free fallow.Credits,
 		return err
 	})
 	if m.err != nil || len(late) > 0 {
-		m.opened = late
+		m.opened, m.stands = late, map[fallow.Account]Standing{}
+		for _, l := range late {
+			p := l.offer.Provider
+			if m.stands[p], err = r.c.books.Standing(ctx, p); err != nil {
+				r.c.log.DebugContext(ctx, "a provider's standing could not be read", slog.String("provider", string(p)), slog.Any("error", err))
+			}
+		}
 		return m
 	}
 	switch {
