@@ -160,8 +160,7 @@ func (r *run) resume(ctx context.Context, l lease) error {
 	if err != nil {
 		return err
 	}
-	st := &station{lease: l, bond: stands.Bond, secured: stands.Slashable, evidence: evidence, voucher: v, shared: l.job == ""}
-	r.stations[l.id] = st
+	st := &station{lease: l, bond: stands.Bond, evidence: evidence, voucher: v, shared: l.job == ""}
 	on, err := r.c.store.receiptsOn(ctx, l.id)
 	if err != nil {
 		return err
@@ -175,6 +174,7 @@ func (r *run) resume(ctx context.Context, l lease) error {
 			st.tree.Append(h.digest())
 		}
 	}
+	r.stations[l.id] = st
 	r.purse.open(l.id, l.offer.Terms, l.reserve, owed)
 	over := l.state == leaseClosing || l.state == leaseClosed
 	if l.state == leaseEnding || over {
