@@ -101,8 +101,6 @@ type Listing struct {
 type Standing struct {
 	// Bond is the free bond's value.
 	Bond fallow.Credits
-	// Slashable says whether a wrong result can be slashed on this ledger yet.
-	Slashable bool
 	// Nodes are the keys that sign for it.
 	Nodes []fallow.Key
 }

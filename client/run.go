@@ -105,7 +105,6 @@ type station struct {
 	shut     bool      // it gets no more tasks
 	reason   fallow.Reason
 	bond     fallow.Credits
-	secured  bool
 	evidence verify.Evidence
 	failures int
 

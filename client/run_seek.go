@@ -319,7 +319,7 @@ func (r *run) take(ctx context.Context, l lease, s Standing, resumed bool) error
 	if err != nil {
 		return err
 	}
-	st := &station{lease: l, bond: s.Bond, secured: s.Slashable, evidence: evidence, voucher: v, shared: l.job == ""}
+	st := &station{lease: l, bond: s.Bond, evidence: evidence, voucher: v, shared: l.job == ""}
 	r.stations[l.id] = st
 	r.purse.open(l.id, l.offer.Terms, l.reserve, fallow.Pico{})
 	r.emit(LeaseOpened{Lease: l.id, Provider: l.offer.Provider, NodeKey: l.offer.NodeKey, Reserve: l.reserve, Slots: l.offer.Terms.Slots, Resumed: resumed})

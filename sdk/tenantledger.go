@@ -179,7 +179,6 @@ func (t tenantLedger) Standing(ctx context.Context, provider fallow.Account) (cl
 	if err != nil {
 		return client.Standing{}, away(err)
 	}
-	// The ceiling is half of the bond's value. No module slashes for wrong
-	// results yet: that comes with juries.
-	return client.Standing{Bond: 2 * ceiling, Slashable: false, Nodes: nodes}, nil
+	// The ceiling is half of the bond's value.
+	return client.Standing{Bond: 2 * ceiling, Nodes: nodes}, nil
 }
