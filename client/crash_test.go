@@ -162,6 +162,7 @@ func TestAnOpeningThatIsOnItsWayIsWaitedFor(t *testing.T) {
 	frozen.Store(false)
 	// The provider has nothing else to lease.
 	a.decline = fallow.ReasonNoCapacity
+	before := s.ledger.calls["standing"]
 	c = s.client()
 	landed := make(chan error)
 	go func() {
@@ -179,6 +180,9 @@ func TestAnOpeningThatIsOnItsWayIsWaitedFor(t *testing.T) {
 	s.whole(c, bill, a)
 	if len(s.ledger.leases) != 1 {
 		t.Errorf("%d leases, want the one that was on its way", len(s.ledger.leases))
+	}
+	if s.ledger.calls["standing"] == before {
+		t.Error("nobody asked what stands behind it: without, all of it is checked")
 	}
 }
 
