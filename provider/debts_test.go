@@ -46,6 +46,7 @@ func TestADebtCountsOnce(t *testing.T) {
 	k.task(0, "dear")
 	k.until(1)
 	k.close()
+	w.ledger.set(func(f *fakeLedger) { f.stuck = true }) // else the settler ends it as well
 	l := w.d.all()[0]
 	w.d.forget(t.Context(), l, fallow.ReasonTenantGone)
 	w.d.forget(t.Context(), l, fallow.ReasonTenantGone)
