@@ -76,10 +76,18 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, 
 	case len(l.pending) >= maxPending || l.pendingBytes+t.size > maxPendingBytes:
 		no = &Failure{fallow.ReasonNoCapacity, fmt.Sprintf("%d tasks wait here already", len(l.pending))}
 	default:
+		// Who brings a blob tells the tasks that wait: one that came since this
+		// task was looked at has told nobody of it.
+		for b := range t.missing {
+			if _, ok := d.deps.Blobs.Has(b); ok {
+				delete(t.missing, b)
+			}
+		}
 		l.tasks[t.at] = t
 		l.pending = append(l.pending, t)
 		l.pendingBytes += t.size
 	}
+	wants := t.wants() // with the lock held: blobs arrive meanwhile
 	l.mu.Unlock()
 	switch {
 	case no != nil:
@@ -98,7 +106,7 @@ func (d *Daemon) accept(ctx context.Context, l *lease, k *link, m *nodev1.Task, 
 		k.send(d.receiptMessage(ctx, l, s))
 		return
 	}
-	k.want(t.wants())
+	k.want(wants)
 	if had != nil {
 		return
 	}
