@@ -102,8 +102,12 @@ func TestWorkWaitsAtTheUnpaidCeiling(t *testing.T) {
 	k.next("a wait for a voucher", (*nodev1.WorkResponse).GetWaitingForVoucher)
 	k.until(3)
 	time.Sleep(50 * time.Millisecond)
-	if n := w.runner.ran(3); n != 0 || len(k.receipts) != 3 {
-		t.Errorf("%d receipts, task 3 ran %d times before a voucher", len(k.receipts), n)
+	ran := 0 // whichever: one that is taken in as the module arrives may be first
+	for n := range uint32(8) {
+		ran += w.runner.ran(n)
+	}
+	if ran != 3 || len(k.receipts) != 3 {
+		t.Errorf("%d receipts, %d runs before a voucher", len(k.receipts), ran)
 	}
 	for len(k.receipts) < 8 {
 		k.pay()
