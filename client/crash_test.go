@@ -89,6 +89,59 @@ func TestResumeAfterACrashAtAnyWrite(t *testing.T) {
 	}
 }
 
+// TestAWriteThatFailsOnceLosesNothing has the disk refuse a single write, at any
+// place: what was to be written stands before anything is signed for it, and
+// the job can be gone on with.
+func TestAWriteThatFailsOnceLosesNothing(t *testing.T) {
+	errDisk := errors.New("the disk is full")
+	failed := 0
+	for n := int64(1); failed == int(n)-1; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			s := newStage(t)
+			a := s.provider("a", 1_000_000)
+			s.hub("hub", a)
+			c := s.client()
+			id := s.submit(c, s.job(4, func(j *formats.Job) { j.Checks = formats.Checks{Mode: formats.CheckNever} }))
+			var writes atomic.Int64
+			c.store.fault = func(done bool) error {
+				if !done && writes.Add(1) == n {
+					return errDisk
+				}
+				return nil
+			}
+			bill, err := c.Run(t.Context(), id, s.watch)
+			switch {
+			case writes.Load() < n:
+				return // a whole job has fewer
+			case err != nil && !errors.Is(err, errDisk):
+				t.Fatal(err)
+			}
+			failed++
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			receipts, err := c.store.receipts(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var known fallow.Pico
+			for _, r := range receipts {
+				known = plus(known, r.charge)
+			}
+			for lease, v := range a.vouchers {
+				if v.Amount.Cmp(known) > 0 {
+					t.Errorf("the voucher of lease %d is over %s, receipts on disk are of %s", lease, v.Amount, known)
+				}
+			}
+			if bill != nil && bill.Paid.Cmp(known) > 0 {
+				t.Errorf("paid %s for receipts of %s", bill.Paid, known)
+			}
+		})
+	}
+	if failed < 10 {
+		t.Errorf("%d writes in a whole job", failed)
+	}
+}
+
 // TestResumeFindsALeaseThatOpenedInTheDark loses the ledger's answer.
 func TestResumeFindsALeaseThatOpenedInTheDark(t *testing.T) {
 	t.Parallel()

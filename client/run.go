@@ -318,8 +318,9 @@ func (r *run) step(ctx context.Context, first any) {
 	r.pay(ctx, now, false)
 	r.provide(now)
 	r.watchBudget()
-	r.commit(ctx)
-	r.store = r.c.store
+	if r.commit(ctx); r.fatal == nil {
+		r.store = r.c.store
+	}
 }
 
 // commit writes down what was gathered, and tells of it.

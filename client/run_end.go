@@ -28,6 +28,12 @@ func (r *run) settle(ctx, inner context.Context, cause error) error {
 	ctx, span := r.c.trace.Begin(ctx, "job.settle")
 	defer span.End("")
 	r.fatal = nil
+	// What a step could not write down comes first: nothing is signed for a
+	// receipt that isn't on disk.
+	if err := r.store.commit(ctx); err != nil {
+		return errors.Join(cause, fmt.Errorf("job %s is not settled yet; go on with: fallow job resume %s: %w", r.rec.ID, r.rec.ID, err))
+	}
+	r.store = r.c.store
 	state, reason, why := StateDone, fallow.ReasonCompleted, ""
 	if cause != nil {
 		state, reason, why = StateFailed, fallow.ReasonCancelled, cause.Error()

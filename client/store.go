@@ -176,7 +176,7 @@ func (s *store) do(ctx context.Context, f func(*writer) error) error {
 }
 
 func (s *store) surely(ctx context.Context, f func(*writer) error) error {
-	return s.in(ctx, s.sure, s.after(f))
+	return s.together(ctx, s.sure, f)
 }
 
 // gathered is the same store for one goroutine, where do is put off: what it
@@ -188,29 +188,31 @@ func (s *store) gathered() *store {
 	return &g
 }
 
-// commit writes what was put off.
+// commit writes what was put off. What can't be written stays put off.
 func (s *store) commit(ctx context.Context) error {
 	if s.later == nil || len(*s.later) == 0 {
 		return nil
 	}
-	return s.in(ctx, s.quick, s.after(func(*writer) error { return nil }))
+	return s.together(ctx, s.quick, func(*writer) error { return nil })
 }
 
-// after is f with what was put off before it, in this order.
-func (s *store) after(f func(*writer) error) func(*writer) error {
-	if s.later == nil || len(*s.later) == 0 {
-		return f
-	}
-	list := *s.later
-	*s.later = nil
-	return func(w *writer) error {
-		for _, g := range list {
-			if err := g(w); err != nil {
-				return err
+// together writes f and, before it, what was put off, in this order: all of it
+// or nothing.
+func (s *store) together(ctx context.Context, p *pen, f func(*writer) error) error {
+	err := s.in(ctx, p, func(w *writer) error {
+		if s.later != nil {
+			for _, g := range *s.later {
+				if err := g(w); err != nil {
+					return err
+				}
 			}
 		}
 		return f(w)
+	})
+	if err == nil && s.later != nil {
+		*s.later = nil
 	}
+	return err
 }
 
 func (s *store) in(ctx context.Context, p *pen, f func(*writer) error) error {
