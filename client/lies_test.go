@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"fallow.network"
 	"fallow.network/formats"
@@ -79,6 +81,35 @@ func TestAFaultyMachineOfOurOwn(t *testing.T) {
 	}
 	if count(s, func(w Warning) bool { return strings.Contains(w.Text, "this machine gave a wrong result") }) == 0 {
 		t.Error("nobody was told")
+	}
+}
+
+// TestADisputeWaitsForOneWhoIsComing has a broken machine of our own differ with
+// the only provider that is connected so far: neither of them decides.
+func TestADisputeWaitsForOneWhoIsComing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a, b := s.provider("a", 1_000_000), s.provider("b", 1_000_000)
+	s.machine.broken = true
+	b.late = make(chan struct{})
+	s.hub("hub", a, b)
+	s.config.DialTimeout = 10 * time.Second
+	c := s.client()
+	id := s.submit(c, s.job(6, func(j *formats.Job) { j.Checks.Where = formats.WhereOwn }))
+	var once sync.Once
+	bill, err := c.Run(t.Context(), id, func(e Event) {
+		s.watch(e)
+		if d, ok := e.(CheckDone); ok && !d.Agreed {
+			// A moment in which the wrong one could be asked again.
+			once.Do(func() { time.AfterFunc(100*time.Millisecond, func() { close(b.late) }) })
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(c, bill, a, b)
+	if bill.Checks.Cleared == 0 || bill.Checks.Wrong != 0 {
+		t.Errorf("checks: %+v", bill.Checks)
 	}
 }
 

@@ -61,9 +61,10 @@ type testProvider struct {
 	onTask     func(p *testProvider, task uint32) // told of each task
 	noInline   bool                               // small outputs don't come with receipts
 	overcharge bool
-	waits      bool   // says that it waits for a voucher where nothing is owed
-	ending     string // said at the first task
-	bloats     bool   // claims an output that no disk could take
+	waits      bool          // says that it waits for a voucher where nothing is owed
+	ending     string        // said at the first task
+	bloats     bool          // claims an output that no disk could take
+	late       chan struct{} // until it is closed, connections are taken and nothing said
 
 	mu       sync.Mutex
 	dead     bool
@@ -219,6 +220,13 @@ func (p *testProvider) Work(ctx context.Context, s *connect.BidiStream[nodev1.Wo
 	lease := p.ledger.get(id)
 	if !lease.open || lease.SessionKey != peerOf(s.RequestHeader()) || lease.NodeKey != p.node() {
 		return connect.NewError(connect.CodePermissionDenied, errors.New("not your lease"))
+	}
+	if p.late != nil {
+		select {
+		case <-p.late:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

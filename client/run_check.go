@@ -122,19 +122,28 @@ func (r *run) closeCheck(ctx context.Context, c *check, now time.Time) {
 }
 
 // checkers are the leases that may run a check: of providers other than those
-// that it is about.
-func (r *run) checkers(c *check) (out []fallow.LeaseID) {
+// that it is about. A dispute waits for one that is still being connected to:
+// whom it is about, or this machine, can't decide it.
+func (r *run) checkers(c *check) []fallow.LeaseID {
 	about := []fallow.Account{r.providerOf(c.subject.lease)}
 	if c.with.lease != 0 {
 		about = append(about, r.providerOf(c.with.lease))
 	}
+	var here, coming []fallow.LeaseID
 	for _, id := range r.board.order {
 		st := r.stations[id]
-		if st.up && !st.shut && !st.gone && !slices.Contains(about, st.lease.offer.Provider) && !r.board.benches[id].refused[c.subject.task] {
-			out = append(out, id)
+		switch {
+		case st.shut || st.gone || slices.Contains(about, st.lease.offer.Provider) || r.board.benches[id].refused[c.subject.task]:
+		case st.up:
+			here = append(here, id)
+		default:
+			coming = append(coming, id)
 		}
 	}
-	return out
+	if len(here) == 0 && c.state == checkDisputed {
+		return coming
+	}
+	return here
 }
 
 func (r *run) providerOf(id fallow.LeaseID) fallow.Account {
